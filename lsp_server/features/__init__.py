@@ -1,0 +1,1 @@
+"""What an editor sees, one file per language server feature."""

@@ -1,0 +1,1 @@
+"""The models: which there are, where they come from, and how they become ONNX."""

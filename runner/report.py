@@ -1,0 +1,126 @@
+"""What a test run says: an outcome per test id, with the detail of each failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+
+class Outcome(StrEnum):
+    """How one test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """The test body raised (an assertion, or any other exception)."""
+    ERROR = "error"
+    """A fixture or the collection failed."""
+    SKIPPED = "skipped"
+    XFAILED = "xfailed"
+    XPASSED = "xpassed"
+    TIMEOUT = "timeout"
+    """It was still running at its time limit."""
+    CRASHED = "crashed"
+    """The process ended while it ran (a signal, `os._exit`, a memory limit)."""
+    NOT_RUN = "not run"
+    """It was asked for, or collected, and never reported."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether this outcome counts as a pass."""
+        return self in (Outcome.PASSED, Outcome.XFAILED)
+
+
+class Stop(StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    WALL_CLOCK = "wall-clock limit"
+    HANGS = "too many hanging tests"
+    CPU = "CPU limit"
+    MEMORY = "memory limit"
+    CRASHED = "test process ended early"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line of a traceback, inside the workspace."""
+
+    path: PurePosixPath
+    """Relative to the workspace."""
+    line: int
+    """Counted from 1."""
+    function: str
+    source: str
+    """Text of that line, stripped."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a test did not pass."""
+
+    message: str
+    """One line: the exception's type and text, or what the runner saw ("still running after 10 s")."""
+    detail: str
+    """pytest's long representation, or the stack at the time limit; cut from the middle to a budget."""
+    frames: tuple[Frame, ...] = ()
+    """Workspace frames of the traceback, outermost first."""
+    output: str = ""
+    """Captured stdout and stderr, cut from the middle."""
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """The outcome of one test."""
+
+    __test__ = False  # not a test class, whatever its name says to pytest
+
+    id: str
+    """pytest's node id, relative to the workspace, with forward slashes."""
+    outcome: Outcome
+    seconds: float = 0.0
+    failure: Failure | None = None
+    executed: Mapping[PurePosixPath, frozenset[int]] = field(default_factory=dict)
+    """Lines (from 1) of workspace files that this test executed; empty unless the run was traced."""
+
+
+@dataclass(frozen=True)
+class CollectionError:
+    """A test file (or conftest) that could not be collected."""
+
+    path: PurePosixPath
+    """The file pytest was collecting, relative to the workspace."""
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one run."""
+
+    results: Mapping[str, TestResult]
+    """By test id: every collected test, and every expected id (as NOT_RUN if it never reported)."""
+    collection_errors: tuple[CollectionError, ...] = ()
+    stop: Stop = Stop.FINISHED
+    stop_detail: str = ""
+    """In words, for the user: "killed by signal 9 while test_x ran"."""
+    seconds: float = 0.0
+    isolation: str = "off"
+    """Isolation level that was in force: "bubblewrap" or "off"."""
+    violations: tuple[str, ...] = ()
+    """What the run did that only an attack or an accident does, such as a forged or repeated report."""
+    output_tail: str = ""
+    """End of the process's own output, for errors that have no test to belong to."""
+
+    @property
+    def passed(self) -> frozenset[str]:
+        """Ids of the tests whose outcome counts as a pass."""
+        return frozenset(i for i, r in self.results.items() if r.outcome.ok)
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """Ids of the tests that did not pass (skipped ones are neither)."""
+        return frozenset(
+            i for i, r in self.results.items() if not r.outcome.ok and r.outcome is not Outcome.SKIPPED
+        )
