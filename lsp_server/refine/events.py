@@ -1,0 +1,84 @@
+"""What the loop tells while it works, for whoever shows progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lsp_server.refine.proposal import Round
+from lsp_server.refine.task import Task
+from runner.report import Report, TestResult
+
+
+@dataclass(frozen=True)
+class BaselineStarted:
+    """The tests are about to run on the file as it is."""
+
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BaselineDone:
+    """The baseline is known."""
+
+    report: Report
+
+
+@dataclass(frozen=True)
+class TargetFound:
+    """The task is known: which part of which file is going to change."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
+class RoundStarted:
+    """The model is asked for a reply."""
+
+    number: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ReplyText:
+    """A piece of the streamed reply."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class TestsStarted:
+    """A candidate's tests are about to run."""
+
+    __test__ = False
+
+    count: int
+
+
+@dataclass(frozen=True)
+class TestDone:
+    """One test of the running baseline or candidate has ended."""
+
+    __test__ = False
+
+    result: TestResult
+
+
+@dataclass(frozen=True)
+class RoundDone:
+    """A round has its verdict."""
+
+    round: Round
+
+
+Event = (
+    BaselineStarted
+    | BaselineDone
+    | TargetFound
+    | RoundStarted
+    | ReplyText
+    | TestsStarted
+    | TestDone
+    | RoundDone
+)
+Listener = Callable[[Event], None]

@@ -1,0 +1,133 @@
+"""The user's settings, namespace `oci.*`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have."""
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """`oci.sandbox.*`"""
+
+    level: Literal["auto", "strict", "off"] = "auto"
+    """`auto` and `strict` run tests only in isolation; `off` runs them unprotected."""
+    network: bool = False
+    """Whether tests may use the network."""
+    writable: tuple[str, ...] = ()
+    """Folders outside the workspace that tests may write to."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """`oci.engine.*`"""
+
+    idleUnload: float = 15.0  # noqa: N815 - the setting's own name
+    """Minutes without a request after which the engine gives its memory back."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting with its default."""
+
+    model: str = ""
+    """Catalog id of the model; empty: the default for this machine."""
+    endpoint: str = ""
+    """URL of an OpenAI-compatible server to use instead of our own, such as `http://127.0.0.1:8000/v1`."""
+    endpointToken: str = ""  # noqa: N815
+    """Bearer token for that server."""
+    rounds: int = 3
+    """Refinement rounds at most."""
+    candidates: int = 1
+    """Replies tried per round."""
+    timeLimit: float = 120.0  # noqa: N815
+    """Seconds for one request."""
+    interpreter: str = ""
+    """Python that runs the tests; empty: `.venv`, `VIRTUAL_ENV`, then PATH."""
+    testArgs: tuple[str, ...] = ()  # noqa: N815
+    """Further arguments for pytest."""
+    testTimeout: float = 10.0  # noqa: N815
+    """Seconds that one test may take."""
+    editTests: Literal["never", "ask"] = "never"  # noqa: N815
+    """Whether a test may be the target of a repair: never, or when it is the user who points at it."""
+    sandbox: SandboxSettings = SandboxSettings()
+    engine: EngineSettings = EngineSettings()
+    logLevel: Literal["error", "warning", "info", "debug"] = "info"  # noqa: N815
+    """How much the log tells."""
+
+
+def parse(values: Mapping[str, Any] | None) -> tuple[Settings, list[str]]:
+    """Read settings as a client sends them, nested or with dotted names.
+
+    Args:
+        values: the `oci` section; unknown names are ignored.
+
+    Returns:
+        The settings, where a wrong value has become its default, and a sentence for each wrong value.
+    """
+    problems: list[str] = []
+    settings = _read(Settings, _nest(values or {}), "oci", problems)
+    return settings, problems
+
+
+def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        head, _, rest = name.removeprefix("oci.").partition(".")
+        value = {rest: value} if rest else value
+        if isinstance(value, Mapping):
+            value = {**nested.get(head, {}), **_nest(value)}
+        nested[head] = value
+    return nested
+
+
+def _read(kind: type[T], values: Mapping[str, Any], prefix: str, problems: list[str]) -> T:
+    hints = get_type_hints(kind)
+    read: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = values.get(field.name)
+        if value is None:
+            continue
+        name = f"{prefix}.{field.name}"
+        hint = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, SandboxSettings | EngineSettings):
+            if isinstance(value, Mapping):
+                read[field.name] = _read(hint, value, name, problems)
+            else:
+                problems.append(f"{name} is not a group of settings; its defaults are used.")
+            continue
+        try:
+            read[field.name] = _value(hint, value)
+        except SettingsError as error:
+            problems.append(f"{name} {error}; its default ({field.default!r}) is used.")
+    return kind(**read)
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise SettingsError(f"is {value!r}, not one of {', '.join(map(str, get_args(hint)))}")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise SettingsError("is not a list of strings")
+        return tuple(value)
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise SettingsError(f"is {value!r}, not true or false")
+        return value
+    if hint in (int, float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise SettingsError(f"is {value!r}, not a number above 0")
+        return hint(value)
+    if not isinstance(value, str):
+        raise SettingsError(f"is {value!r}, not a string")
+    return value
