@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-
 T = TypeVar("T")
 
 
@@ -30,7 +29,7 @@ class SandboxSettings:
 class EngineSettings:
     """`oci.engine.*`"""
 
-    idleUnload: float = 15.0  # noqa: N815 - the setting's own name
+    idleUnload: float = 15.0
     """Minutes without a request after which the engine gives its memory back."""
 
 
@@ -42,25 +41,25 @@ class Settings:
     """Catalog id of the model; empty: the default for this machine."""
     endpoint: str = ""
     """URL of an OpenAI-compatible server to use instead of our own, such as `http://127.0.0.1:8000/v1`."""
-    endpointToken: str = ""  # noqa: N815
+    endpointToken: str = ""
     """Bearer token for that server."""
     rounds: int = 3
     """Refinement rounds at most."""
     candidates: int = 1
     """Replies tried per round."""
-    timeLimit: float = 120.0  # noqa: N815
+    timeLimit: float = 120.0
     """Seconds for one request."""
     interpreter: str = ""
     """Python that runs the tests; empty: `.venv`, `VIRTUAL_ENV`, then PATH."""
-    testArgs: tuple[str, ...] = ()  # noqa: N815
+    testArgs: tuple[str, ...] = ()
     """Further arguments for pytest."""
-    testTimeout: float = 10.0  # noqa: N815
+    testTimeout: float = 10.0
     """Seconds that one test may take."""
-    editTests: Literal["never", "ask"] = "never"  # noqa: N815
+    editTests: Literal["never", "ask"] = "never"
     """Whether a test may be the target of a repair: never, or when it is the user who points at it."""
     sandbox: SandboxSettings = SandboxSettings()
     engine: EngineSettings = EngineSettings()
-    logLevel: Literal["error", "warning", "info", "debug"] = "info"  # noqa: N815
+    logLevel: Literal["error", "warning", "info", "debug"] = "info"
     """How much the log tells."""
 
 

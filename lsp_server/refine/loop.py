@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
-from lsp_server.engine.protocol import Engine
-from lsp_server.refine.events import Listener
-from lsp_server.refine.proposal import Proposal
-from lsp_server.refine.task import Request
-from runner.run import Limits, Sandboxing
+from lsp_server.engine.protocol import Engine, Message, Sampling
+from lsp_server.refine import prompt
+from lsp_server.refine.discover import tests_for
+from lsp_server.refine.events import (
+    BaselineDone,
+    BaselineStarted,
+    Listener,
+    ReplyText,
+    RoundDone,
+    RoundStarted,
+    TargetFound,
+    TestDone,
+    TestsStarted,
+)
+from lsp_server.refine.judge import confirm, harness_reach, judge
+from lsp_server.refine.locate import locate_fix, locate_generate, region_to_generate
+from lsp_server.refine.proposal import Proposal, Receipt, Round, Verdict, VerdictKind
+from lsp_server.refine.reply import NoCode, code_of
+from lsp_server.refine.source import Source
+from lsp_server.refine.splice import Spliced, splice
+from lsp_server.refine.task import FixRequest, Request, Task, TaskError
+from runner.report import Outcome, Report, Stop
+from runner.run import Limits, Sandboxing, TestRequest, run_tests
+
+REPEATS = 2
+"""The loop ends when the model has given the same code as before this many times."""
+SAMPLED = Sampling(temperature=0.8, top_p=0.95)
+TRACED_TEST_SECONDS = 3.0
+"""A traced run only has to show where a test goes, so one that hangs is cut short."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +50,7 @@ class Options:
     candidates: int = 1
     """Replies tried per round; the first is greedy, the others are sampled."""
     time_limit: float = 120.0
-    """Seconds for the whole request; a round under way is not begun anew after it."""
+    """Seconds for the whole request: no round begins after it, and a reply that streams then is cut."""
     test_args: Sequence[str] = ()
     edit_tests: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -56,4 +83,340 @@ def refine(
         Cancelled: `cancel` was set.
         EngineError, RunnerError: the model or the tests cannot be run; the message says what mends it.
     """
-    raise NotImplementedError
+    work = _Refinement(request, engine, options, cancel, listener)
+    task, baseline = work.prepare()
+    listener(TargetFound(task))
+    rounds: list[Round] = []
+    conversation = _Conversation(prompt.first_turn(task, baseline))
+    while not work.finished(rounds, conversation):
+        listener(RoundStarted(len(rounds) + 1, options.rounds))
+        rounds.append(work.round(task, baseline, conversation, len(rounds) + 1))
+        listener(RoundDone(rounds[-1]))
+        conversation.follow(rounds[-1])
+    return work.propose(task, baseline, rounds)
+
+
+class _Conversation:
+    """The messages so far, and the code that was already tried in them."""
+
+    def __init__(self, first: list[Message]) -> None:
+        self.first = first
+        self.messages = first
+        self.tried: set[str] = set()
+        self.repeats = 0
+
+    def follow(self, done: Round) -> None:
+        """Append a round's reply and what came of it."""
+        if done.feedback:
+            self.messages = prompt.next_turn(self.messages, done.reply, done.feedback, self.first)
+
+
+class _Refinement:
+    """One request being worked on."""
+
+    def __init__(
+        self, request: Request, engine: Engine, options: Options, cancel: threading.Event, listener: Listener
+    ) -> None:
+        self.request = request
+        self.engine = engine
+        self.options = options
+        self.cancel = cancel
+        self.listener = listener
+        self.started = time.monotonic()
+        self.seed = 0
+
+    def prepare(self) -> tuple[Task, Report]:
+        """Run the baseline, find the target, and return the task."""
+        request = self.request
+        if request.path.suffix != ".py":
+            raise TaskError(f"{request.path} is not a Python source file, so it is left alone.")
+        document = request.snapshot.document(request.path)
+        if not isinstance(request, FixRequest):
+            region_to_generate(
+                Source(document.text), request
+            )  # before any test runs: is there something to write?
+        tests = self._tests()
+        doctests = () if tests else (request.path,)
+        self.listener(BaselineStarted(tests))
+        baseline = self._run(tests or (str(request.path),), doctests=doctests)
+        self.listener(BaselineDone(baseline))
+        if isinstance(request, FixRequest):
+            if not tests and not baseline.failed and not baseline.collection_errors:
+                raise TaskError(
+                    f"No test was found for {request.path}: none is named after it and none imports it. "
+                    "Write one, or name it: PATH::TEST."
+                )
+            self._must_fail(request, baseline)
+        traced = self._run(tests or (str(request.path),), doctests=doctests, trace=True)
+        if isinstance(request, FixRequest):
+            task = locate_fix(request, tests, baseline, traced, self.options.edit_tests)
+        else:
+            task = locate_generate(request, tests, baseline, traced)
+        return task, baseline
+
+    def finished(self, rounds: Sequence[Round], conversation: _Conversation) -> bool:
+        """Say whether the loop has come to its end."""
+        if not rounds:
+            return False
+        return (
+            rounds[-1].verdict.kind in (VerdictKind.VERIFIED, VerdictKind.UNTESTED)
+            or len(rounds) >= self.options.rounds
+            or conversation.repeats >= REPEATS
+            or time.monotonic() - self.started >= self.options.time_limit
+        )
+
+    def round(self, task: Task, baseline: Report, conversation: _Conversation, number: int) -> Round:
+        """Ask for replies until one is verified or the round's candidates are spent; return the best of them."""
+        attempts: list[Round] = []
+        for index in range(self.options.candidates):
+            sampling = replace(SAMPLED, seed=self._next_seed()) if index else Sampling()
+            attempt = self._attempt(task, baseline, conversation, number, sampling)
+            attempts.append(attempt)
+            if attempt.verdict.kind in (VerdictKind.VERIFIED, VerdictKind.UNTESTED):
+                break
+        return max(attempts, key=_merit)
+
+    def propose(self, task: Task, baseline: Report, rounds: Sequence[Round]) -> Proposal:
+        """Return the best round as a proposal with its receipt."""
+        best = max(rounds, key=_merit)
+        report = best.report or baseline
+        showable = best.candidate is not None and best.report is not None
+        notes = []
+        if not task.tests:
+            notes.append("no test file was found: only import and doctests were checked")
+        if showable and best.candidate is not None:
+            notes += _additions(task.document.text, best)
+        receipt = Receipt(
+            verdict=best.verdict,
+            tests_before=(len(baseline.passed), len(baseline.results)),
+            tests_after=(len(report.passed), len(report.results)),
+            rounds=len(rounds),
+            seconds=time.monotonic() - self.started,
+            isolation=report.isolation,
+            model=self.engine.model,
+            changed_lines=best.changed_lines,
+            executed_lines=best.executed_lines,
+            notes=tuple(notes),
+        )
+        return Proposal(task, baseline, tuple(rounds), best.candidate if showable else None, receipt)
+
+    def _attempt(
+        self, task: Task, baseline: Report, conversation: _Conversation, number: int, sampling: Sampling
+    ) -> Round:
+        """One reply, and one more if it repeats an earlier candidate: told so, and sampled."""
+        started = time.monotonic()
+        messages = conversation.messages
+        source = Source(task.document.text)
+        for asked_again in (False, True):
+            reply = self._reply(messages, sampling, task)
+            try:
+                spliced = splice(source, task.region, code_of(reply, task.region.name))
+            except NoCode as error:
+                return self._not_run(number, reply, None, str(error), task, started)
+            identity = _identity(spliced.text)
+            if identity == _identity(task.document.text):
+                why = "the same code as the file has"
+            elif identity in conversation.tried:
+                why = "the same code as an earlier round"
+            else:
+                conversation.tried.add(identity)
+                return self._tried(task, baseline, number, reply, spliced, started)
+            if not asked_again:
+                messages = [
+                    *messages,
+                    Message("assistant", reply),
+                    Message("user", prompt.after_repeat(task)),
+                ]
+                sampling = replace(SAMPLED, seed=self._next_seed())
+        conversation.repeats += 1
+        verdict = Verdict(VerdictKind.REJECTED, f"The reply has {why}, so it was not run again.")
+        return Round(
+            number, reply, spliced.text, None, verdict, prompt.after_repeat(task), time.monotonic() - started
+        )
+
+    def _tried(
+        self, task: Task, baseline: Report, number: int, reply: str, spliced: Spliced, started: float
+    ) -> Round:
+        """Run a candidate's tests, judge it, and confirm what looks verified by a second run."""
+        reach = harness_reach(task.document.text, spliced.text)
+        if reach:
+            reason = f"The candidate reaches for the test harness: {reach}, which the file did not before."
+            return self._not_run(number, reply, spliced, reason, task, started)
+        overlay = {task.document.path: spliced.text.encode("utf-8")}
+        expected = frozenset(baseline.passed | task.wanted.ids)
+        self.listener(TestsStarted(len(expected)))
+        limits = replace(self.options.limits, hangs=1)  # one hang is enough to reject a candidate
+        tests = task.tests or (str(task.document.path),)
+        doctests = () if task.tests else (task.document.path,)
+        report = self._run(tests, overlay, expected, limits=limits, doctests=doctests)
+        verdict = judge(baseline, report, task.wanted)
+        changed = _changed_lines(task.document.text, spliced.text)
+        executed: frozenset[int] = frozenset()
+        if verdict.kind is VerdictKind.VERIFIED:
+            traced = self._run(tests, overlay, expected, trace=True)
+            executed = frozenset().union(
+                *(r.executed.get(task.document.path, frozenset()) for r in traced.results.values())
+            )
+            again = traced
+            if (
+                any(r.outcome is Outcome.TIMEOUT for r in traced.results.values())
+                or traced.stop is not Stop.FINISHED
+            ):
+                again = self._run(tests, overlay, expected)  # tracing alone may have been too slow
+            verdict = confirm(verdict, report, again)
+        feedback = "" if verdict.kind is VerdictKind.VERIFIED else prompt.after_failure(task, report)
+        return Round(
+            number=number,
+            reply=reply,
+            candidate=spliced.text,
+            report=report,
+            verdict=verdict,
+            feedback=feedback,
+            seconds=time.monotonic() - started,
+            changed_lines=len(changed),
+            executed_lines=len(changed & executed),
+        )
+
+    def _not_run(
+        self, number: int, reply: str, spliced: Spliced | None, reason: str, task: Task, started: float
+    ) -> Round:
+        verdict = Verdict(VerdictKind.REJECTED, reason)
+        feedback = prompt.after_refusal(reason, task)
+        candidate = spliced.text if spliced else None
+        return Round(number, reply, candidate, None, verdict, feedback, time.monotonic() - started)
+
+    def _reply(self, messages: Sequence[Message], sampling: Sampling, task: Task) -> str:
+        sampling = replace(sampling, max_tokens=prompt.reply_tokens(task))
+        pieces: list[str] = []
+        for piece in self.engine.stream(messages, sampling, self.cancel):
+            pieces.append(piece)
+            self.listener(ReplyText(piece))
+            if time.monotonic() - self.started > 2 * self.options.time_limit:
+                break
+        self._check_cancelled()
+        return "".join(pieces)
+
+    def _run(
+        self,
+        tests: Sequence[str],
+        overlay: dict[PurePosixPath, bytes] | None = None,
+        expected: frozenset[str] = frozenset(),
+        *,
+        trace: bool = False,
+        limits: Limits | None = None,
+        doctests: Sequence[PurePosixPath] = (),
+    ) -> Report:
+        limits = limits or self.options.limits
+        if trace:
+            limits = replace(limits, test_seconds=min(limits.test_seconds, TRACED_TEST_SECONDS))
+        report = run_tests(
+            TestRequest(
+                workspace=self.request.snapshot.workspace,
+                tests=tests,
+                interpreter=self.options.interpreter,
+                files={**self.request.snapshot.overlay(), **(overlay or {})},
+                expected=expected,
+                trace=trace,
+                doctest_modules=doctests,
+                test_args=self.options.test_args,
+                limits=limits,
+                sandbox=self.options.sandbox,
+            ),
+            self.cancel,
+            lambda result: self.listener(TestDone(result)),
+        )
+        self._check_cancelled()
+        return report
+
+    def _tests(self) -> tuple[str, ...]:
+        request = self.request
+        if isinstance(request, FixRequest) and request.test:
+            return (request.test.partition("::")[0],)
+        return tests_for(request.snapshot, request.path)
+
+    def _must_fail(self, request: FixRequest, baseline: Report) -> None:
+        """Refuse a request whose tests pass, do not exist, or could not be run."""
+        if baseline.failed or baseline.collection_errors:
+            if request.test and not any(
+                i == request.test or i.startswith((request.test + "[", request.test + "::"))
+                for i in baseline.failed
+            ):
+                self._say_why_not_failing(request, baseline)
+            return
+        if not baseline.results:
+            why = baseline.stop_detail or baseline.output_tail.strip()
+            raise TaskError(f"No test ran for {request.test or request.path}. {why}".strip())
+        self._say_why_not_failing(request, baseline)
+
+    def _say_why_not_failing(self, request: FixRequest, baseline: Report) -> None:
+        known = [i for i in baseline.results if i == request.test or i.startswith(request.test + "[")]
+        if request.test and not known and not baseline.collection_errors:
+            raise TaskError(
+                f"There is no test {request.test}. Known: {', '.join(list(baseline.results)[:5])}."
+            )
+        if baseline.collection_errors and request.test:
+            return
+        raise NothingToFix(f"{request.test or request.path}: {len(baseline.passed)} tests pass, none fails.")
+
+    def _check_cancelled(self) -> None:
+        if self.cancel.is_set():
+            raise Cancelled
+
+    def _next_seed(self) -> int:
+        self.seed += 1
+        return self.seed
+
+
+_RANK = {
+    VerdictKind.VERIFIED: 3,
+    VerdictKind.UNTESTED: 2,
+    VerdictKind.PARTIAL: 1,
+    VerdictKind.REJECTED: 0,
+}
+
+
+def _merit(done: Round) -> tuple[int, int, int]:
+    """Order rounds from worst to best: by verdict, then by what was fixed less what was broken, then the earlier."""
+    gain = len(done.verdict.fixed) - 2 * len(done.verdict.broken) if done.report else -10_000
+    return _RANK[done.verdict.kind], gain, -done.number
+
+
+def _identity(text: str) -> str:
+    """Return what two texts have in common if they differ in comments and layout only."""
+    try:
+        return ast.dump(ast.parse(text))
+    except (SyntaxError, ValueError):
+        return text
+
+
+def _changed_lines(before: str, after: str) -> frozenset[int]:
+    """Return the lines (from 1) of code in `after` that `before` does not have; comments and blanks do not count."""
+    old, new = Source(before).lines, Source(after).lines
+    changed: set[int] = set()
+    for tag, _, _, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag in ("replace", "insert"):
+            changed.update(range(start + 1, end + 1))
+    try:
+        statements = {
+            node.lineno
+            for node in ast.walk(ast.parse(after))
+            if isinstance(node, ast.stmt)
+            and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            and not isinstance(
+                node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+            )
+        }
+    except (SyntaxError, ValueError):
+        return frozenset(changed)
+    return frozenset(changed & statements)
+
+
+def _additions(before: str, best: Round) -> list[str]:
+    """Return a note for what the edit adds outside of the target: imports."""
+    known = {line.strip() for line in before.splitlines()}
+    added = [
+        line.strip()
+        for line in (best.candidate or "").splitlines()
+        if line.startswith(("import ", "from ")) and line.strip() not in known
+    ]
+    return [f"adds {', '.join(f'`{line}`' for line in added)}"] if added else []

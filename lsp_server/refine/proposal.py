@@ -77,9 +77,10 @@ class Receipt:
     def lines(self) -> list[str]:
         """Return the receipt as text, one fact a line."""
         before, after = self.tests_before, self.tests_after
-        isolation = self.isolation if self.isolation != "off" else "OFF: the code ran unprotected"
+        off = self.isolation == "off"
+        isolation = "OFF by your setting: the code ran unprotected" if off else self.isolation
         return [
-            f"{self.verdict.kind.value}: {self.verdict.reason}",
+            f"{self.verdict.kind.value}{' WITHOUT A SANDBOX' if off else ''}: {self.verdict.reason}",
             f"tests      {before[0]} of {before[1]} passed before → {after[0]} of {after[1]} pass now",
             f"executed   {self.executed_lines} of {self.changed_lines} changed lines ran in a test",
             f"rounds     {self.rounds}, {self.seconds:.1f} s",
@@ -115,10 +116,10 @@ class Proposal:
 
 def unified_diff(before: str, after: str, path: str) -> str:
     """Return a unified diff that `patch -p1` takes, for texts with any line ending."""
-    lines: list[str] = []
-    for line in difflib.unified_diff(_lines(before), _lines(after), f"a/{path}", f"b/{path}", lineterm="\n"):
-        lines.append(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n")
-    return "".join(lines)
+    lines = difflib.unified_diff(_lines(before), _lines(after), f"a/{path}", f"b/{path}", lineterm="\n")
+    return "".join(
+        line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines
+    )
 
 
 def _lines(text: str) -> Sequence[str]:

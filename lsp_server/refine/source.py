@@ -77,7 +77,7 @@ class Source:
     @cached_property
     def tree(self) -> Any:
         """parso's tree: it holds every character of the text, whatever is wrong with it."""
-        return parso.parse(self.text)
+        return parso.parse(self.text)  # type: ignore[no-untyped-call]  # parso's `parse` has no annotations
 
     @cached_property
     def definitions(self) -> list[Definition]:

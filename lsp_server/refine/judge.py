@@ -1,0 +1,218 @@
+"""The verdict on a candidate: what its tests have proven, and whether it reached for the test harness."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from lsp_server.refine.proposal import Verdict, VerdictKind
+from lsp_server.refine.task import Wanted
+from runner.report import Report, Stop
+
+HARNESS_MODULES = frozenset(
+    {
+        "pytest",
+        "_pytest",
+        "unittest",
+        "gc",
+        "inspect",
+        "ctypes",
+        "atexit",
+        "faulthandler",
+        "importlib",
+        "runner",
+    }
+)
+"""Modules that a repair has no business with unless the file used them before."""
+HARMLESS_SYS = frozenset(
+    {
+        "argv", "byteorder", "float_info", "getrecursionlimit", "getsizeof", "hash_info", "int_info", "intern",
+        "maxsize", "maxunicode", "platform", "setrecursionlimit", "stderr", "stdin", "stdout", "version",
+        "version_info",
+    }
+)  # fmt: skip
+FORBIDDEN_OS = frozenset({"_exit", "abort", "kill", "killpg", "fork", "execv", "execve", "dup2", "write"})
+FORBIDDEN_NAMES = frozenset({"__import__", "exec", "eval", "compile", "globals", "breakpoint"})
+FORBIDDEN_ATTRIBUTES = frozenset(
+    {
+        "__subclasses__",
+        "__globals__",
+        "__builtins__",
+        "__code__",
+        "f_back",
+        "f_globals",
+        "f_locals",
+        "tb_frame",
+    }
+)
+COMPARISONS = frozenset(
+    {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__instancecheck__", "__subclasscheck__"}
+)
+"""An object that answers these as it likes passes any assertion."""
+
+
+def judge(baseline: Report, report: Report, wanted: Wanted, reach: str = "") -> Verdict:
+    """Judge a candidate's run against the baseline.
+
+    Verified means: each wanted test passes, each test that passed before still does, every expected id reported,
+    at least one test ran, the run ended by itself, and the candidate does not reach for the harness.
+
+    Args:
+        baseline: the run before any change.
+        report: the run on the candidate.
+        wanted: what has to turn; empty if no test reaches the target.
+        reach: what `harness_reach` found.
+    """
+    fixed = frozenset(wanted.ids & report.passed)
+    missing = wanted.ids - fixed
+    broken = baseline.passed - report.passed
+    uncollected = frozenset(e.path for e in report.collection_errors)
+    in_files = {f: [i for i in report.results if _file(i) == f] for f in wanted.files}
+    for ids in in_files.values():
+        fixed |= frozenset(ids) & report.passed
+        missing |= frozenset(ids) & report.failed
+    verdict = _stopped(report) or _violated(report, reach)
+    if verdict:
+        return Verdict(VerdictKind.REJECTED, verdict, fixed, missing, broken)
+    if broken:
+        reason = f"It breaks {_count(len(broken), 'test')} that passed before: {_some(broken)}."
+        return Verdict(VerdictKind.REJECTED, reason, fixed, missing, broken)
+    empty = [f for f, ids in in_files.items() if not ids or f in uncollected]
+    if empty:
+        reason = f"{empty[0]} still cannot be collected."
+        return Verdict(VerdictKind.REJECTED, reason, fixed, missing, broken)
+    if uncollected - frozenset(e.path for e in baseline.collection_errors):
+        reason = f"{min(uncollected)} cannot be collected any more."
+        return Verdict(VerdictKind.REJECTED, reason, fixed, missing, broken)
+    if not wanted:
+        return _untested(baseline, report)
+    if missing:
+        total = len(missing) + len(fixed)
+        kind = VerdictKind.PARTIAL if fixed else VerdictKind.REJECTED
+        reason = f"{len(missing)} of {_count(total, 'test')} still fail: {_some(missing)}."
+        return Verdict(kind, reason, fixed, missing, broken)
+    if not fixed:
+        return Verdict(VerdictKind.REJECTED, "No test ran.", fixed, missing, broken)
+    kept = len(baseline.passed)
+    reason = f"{_count(len(fixed), 'failing test')} now pass{'es' if len(fixed) == 1 else ''}"
+    reason += f", and the {kept} that passed still do." if kept else "."
+    return Verdict(VerdictKind.VERIFIED, reason, fixed)
+
+
+def confirm(verdict: Verdict, first: Report, second: Report) -> Verdict:
+    """Take back a verdict whose tests do not repeat their outcome.
+
+    Args:
+        verdict: on the first run.
+        first: the run that was judged.
+        second: the same tests on the same candidate once more.
+    """
+    flaky = first.passed ^ second.passed
+    if verdict.kind is not VerdictKind.VERIFIED or not flaky:
+        return verdict
+    reason = (
+        f"Run twice, {_count(len(flaky), 'test')} changed the outcome ({_some(flaky)}): flaky, so no proof."
+    )
+    return Verdict(
+        VerdictKind.PARTIAL, reason, verdict.fixed - flaky, verdict.missing | flaky, verdict.broken
+    )
+
+
+def harness_reach(before: str, after: str) -> str:
+    """Return what in a candidate reaches for the test harness and was not in the file before; empty if nothing.
+
+    A pass can be forged from inside the process (an object equal to everything, a patched reporter), and that can
+    only be seen by reading. Text that does not parse reaches for nothing: it cannot run.
+
+    Args:
+        before: the file as it was.
+        after: the candidate.
+    """
+    known = set(_reaches(before))
+    for found in _reaches(after):
+        if found not in known:
+            return found
+    return ""
+
+
+def _reaches(text: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    if alias.name.split(".")[0] in HARNESS_MODULES:
+                        yield f"it imports {alias.name}"
+                    if alias.name == "sys" and alias.asname:
+                        yield "it imports sys under another name"
+            case ast.ImportFrom(module=module, names=names) if module:
+                top = module.split(".")[0]
+                if top in HARNESS_MODULES:
+                    yield f"it imports {module}"
+                for alias in names:
+                    if top == "sys" and alias.name not in HARMLESS_SYS:
+                        yield f"it imports sys.{alias.name}"
+                    if top == "os" and alias.name in FORBIDDEN_OS:
+                        yield f"it imports os.{alias.name}"
+            case ast.Attribute(value=ast.Name(id="sys"), attr=attribute) if attribute not in HARMLESS_SYS:
+                yield f"it uses sys.{attribute}"
+            case ast.Attribute(value=ast.Name(id="os"), attr=attribute) if attribute in FORBIDDEN_OS:
+                yield f"it uses os.{attribute}"
+            case ast.Attribute(attr=attribute) if attribute in FORBIDDEN_ATTRIBUTES:
+                yield f"it uses {attribute}"
+            case ast.Name(id=name) if name in FORBIDDEN_NAMES:
+                yield f"it uses {name}"
+            case ast.Name(id="SystemExit" | "KeyboardInterrupt" as name):
+                yield f"it uses {name}"
+            case ast.ClassDef(name=name, body=body):
+                for item in body:
+                    defined = _bound(item)
+                    for method in sorted(COMPARISONS & defined):
+                        yield f"it defines {name}.{method}"
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Assign):
+        return {t.id for t in node.targets if isinstance(t, ast.Name)}
+    return set()
+
+
+def _stopped(report: Report) -> str:
+    if report.stop is Stop.FINISHED:
+        return ""
+    return f"The run did not end by itself: {report.stop_detail or report.stop.value}."
+
+
+def _violated(report: Report, reach: str) -> str:
+    if report.violations:
+        return f"The run tampered with its own report: {report.violations[0]}."
+    if reach:
+        return f"The candidate reaches for the test harness: {reach}, which the file did not before."
+    return ""
+
+
+def _untested(baseline: Report, report: Report) -> Verdict:
+    if report.collection_errors or report.failed - baseline.failed:
+        return Verdict(VerdictKind.REJECTED, "It does not import, or its doctests fail.")
+    doctests = len(report.passed - baseline.passed)
+    checks = f"; {_count(doctests, 'doctest')} of it pass" if doctests else ""
+    return Verdict(VerdictKind.UNTESTED, f"Not tested: no test reaches it. It imports{checks}.")
+
+
+def _file(test: str) -> PurePosixPath:
+    return PurePosixPath(test.partition("::")[0])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(tests: frozenset[str]) -> str:
+    first = sorted(tests)[:3]
+    return ", ".join(first) + (", …" if len(tests) > len(first) else "")
