@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import io
+import re
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -255,7 +256,7 @@ def _import_line(source: Source) -> int:
     """Return how many lines stand above the place for new imports: below the file's first imports or docstring."""
     at = 0
     for number, line in enumerate(source.lines[:2], 1):
-        if line.startswith("#"):  # a shebang or an encoding declaration
+        if line.startswith("#!") or re.match(r"#.*coding[:=]", line):
             at = number
     for statement in source.tree.children:
         if statement.type == "endmarker" or not hasattr(statement, "children"):

@@ -54,6 +54,21 @@ class Snapshot:
         return {path: document.text.encode("utf-8") for path, document in self.buffers.items()}
 
 
+ROOT_MARKERS = ("pyproject.toml", "setup.cfg", "setup.py", "pytest.ini", "tox.ini", ".git")
+
+
+def workspace_of(file: Path) -> Path:
+    """Return the project's root for a file that no editor has put into one.
+
+    It is the nearest folder above with a project's marks; without any, the folder of the file, or the one above it
+    where the file lies in `tests`.
+    """
+    for folder in file.parents:
+        if any((folder / marker).exists() for marker in ROOT_MARKERS):
+            return folder
+    return file.parent.parent if file.parent.name in ("test", "tests") else file.parent
+
+
 @dataclass(frozen=True)
 class FixRequest:
     """Make failing tests pass."""

@@ -1,0 +1,204 @@
+"""Splicing: the target changes, every other byte of the file stays."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsp_server.refine.reply import NoCode
+from lsp_server.refine.source import Region, Source
+from lsp_server.refine.splice import splice
+
+NAMES = st.sampled_from(["alpha", "beta", "gamma_1", "Δelta", "naïve"])
+FILLER = st.sampled_from(
+    [
+        "# a comment é 😀\n",
+        "x = 1;  y = [1,\n  2]\n",
+        "\n",
+        "'''text\n    that spans\n'''\n",
+        "try:\n\timport os\nexcept ImportError:\n\tos = None\n",
+        "def other(a, b=2):\n    # inner 😀\n    return a\n",
+        "\x0c\n",
+        "class Other:\n  x: int = 3\n  def m(self): return 1\n",
+        "if x:\n        z = 1\n",
+        "s = 'a\\\n b'\n",
+    ]
+)
+DECORATORS = st.sampled_from(["", "@staticmethod\n", "@dec(1,\n     2)\n@property\n"])
+BODIES = st.sampled_from(
+    [
+        "return 1\n",
+        '"""Doc 😀\n\nmore\n"""\nreturn 2\n',
+        "...\n",
+        "def inner():\n    return 3\nreturn inner\n",
+        "text = '''a\n  b\n'''\nreturn text  # end\n",
+        "if 1:\n    pass\nelse:\n    return 5\n",
+    ]
+)
+
+
+def indented(text: str, indent: str) -> str:
+    """Indent lines that do not lie inside a string (the bodies' strings never start a line with code)."""
+    inside = False
+    lines = []
+    for line in text.splitlines(keepends=True):
+        lines.append(line if inside or not line.strip() else indent + line)
+        if line.count("'''") % 2:
+            inside = not inside
+    return "".join(lines)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[str, str, str]:
+    """Return a file's text, the qualified name of a function in it, and the text of just that function."""
+    unit = draw(st.sampled_from(["    ", "\t", "  "]))
+    name = draw(NAMES)
+    header = draw(st.sampled_from([f"def {name}(a, b):\n", f"async def {name}(\n    a,\n):\n"]))
+    function = draw(DECORATORS) + header + indented(draw(BODIES), unit)
+    qualified = name
+    for outer in draw(st.lists(st.sampled_from(["Outer", "Middle", "Last"]), max_size=2, unique=True)):
+        function = f"class {outer}:\n{unit}# of {outer}\n" + indented(function, unit)
+        qualified = f"{outer}.{qualified}"
+    before = "".join(draw(st.lists(FILLER, max_size=4)))
+    after = "".join(draw(st.lists(FILLER, max_size=4)))
+    text = before + function + after
+    if draw(st.booleans()):
+        text = text.rstrip("\n")
+    newline = draw(st.sampled_from(["\n", "\r\n"]))
+    if draw(st.booleans()):
+        text = "\ufeff" + text
+    return text.replace("\n", newline), qualified, newline
+
+
+@settings(max_examples=400, deadline=None)
+@given(files(), BODIES)
+def test_everything_outside_the_target_is_byte_identical(file: tuple[str, str, str], body: str) -> None:
+    text, name, newline = file
+    source = Source(text)
+    target = source.find(name)
+    assert target is not None
+    code = f"def {name.rpartition('.')[2]}(a, b):\n" + indented(body, "    ")
+
+    result = splice(source, target.region, code)
+
+    lines = source.lines
+    before, after = "".join(lines[: target.start - 1]), "".join(lines[target.end :])
+    assert result.text.startswith(before)
+    assert result.text.endswith(after)
+    middle = result.text[len(before) : len(result.text) - len(after)]
+    assert middle == "".join(Source(result.text).lines[result.region.start - 1 : result.region.end])
+    if newline == "\r\n":
+        assert "\n" not in middle.replace("\r\n", "")
+    assert result.text.endswith(("\n", "\r")) == text.endswith(("\n", "\r"))
+    spliced = Source(result.text).find(name)
+    assert spliced is not None
+    assert (spliced.start, spliced.end) == (result.region.start, result.region.end)
+
+
+@settings(max_examples=200, deadline=None)
+@given(files(), BODIES)
+def test_the_new_function_is_the_reply_s(file: tuple[str, str, str], body: str) -> None:
+    text, name, _ = file
+    source = Source(text)
+    target = source.find(name)
+    assert target is not None
+    last = name.rpartition(".")[2]
+    code = f"def {last}(a, b):\n" + indented(body, "    ")
+
+    result = splice(source, target.region, code)
+
+    try:
+        tree = ast.parse(result.text.lstrip("\ufeff"))
+    except SyntaxError:
+        ast_of_original_fails(text)
+        return
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == last]
+    expected = ast.parse(code).body[0]
+    assert isinstance(expected, ast.FunctionDef)
+    dumps = {ast.dump(ast.Module(strip_docstring(f.body), [])) for f in found}
+    assert ast.dump(ast.Module(strip_docstring(expected.body), [])) in dumps
+
+
+def ast_of_original_fails(text: str) -> None:
+    """A candidate may only be broken where the file was broken before."""
+    with pytest.raises(SyntaxError):
+        ast.parse(text.lstrip("\ufeff"))
+
+
+def strip_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    """A docstring follows its function's indentation, so its text may differ in white space."""
+    first = body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return body[1:]
+    return body
+
+
+def spliced(text: str, name: str, code: str) -> str:
+    source = Source(text)
+    target = source.find(name)
+    assert target is not None
+    return splice(source, target.region, code).text
+
+
+def test_decorators_that_the_reply_leaves_out_stay() -> None:
+    text = "class A:\n    @staticmethod\n    def f(x):\n        return x\n"
+    assert spliced(text, "A.f", "def f(x):\n    return x + 1\n") == text.replace("return x", "return x + 1")
+
+
+def test_decorators_that_the_reply_brings_replace_the_old_ones() -> None:
+    text = "class A:\n    @property\n    def f(self):\n        return 1\n"
+    assert "@property" not in spliced(text, "A.f", "class A:\n    @cached\n    def f(self):\n        return 1\n")
+
+
+def test_tabs_are_kept() -> None:
+    text = "class A:\n\tdef f(self):\n\t\treturn 1\n"
+    code = "def f(self):\n    if self:\n        return 2\n"
+    assert spliced(text, "A.f", code) == "class A:\n\tdef f(self):\n\t\tif self:\n\t\t\treturn 2\n"
+
+
+def test_needed_imports_go_below_the_file_s_own() -> None:
+    text = '"""Doc."""\nimport os\n\ndef f():\n    return os.sep\n'
+    code = "import os\nimport math\nimport json\n\ndef f():\n    return math.pi\n"
+    assert spliced(text, "f", code) == '"""Doc."""\nimport os\nimport math\n\ndef f():\n    return math.pi\n'
+
+
+def test_new_functions_that_the_target_calls_come_with_it() -> None:
+    text = "X = 1\n\n# about f\ndef f():\n    return X\n"
+    code = "LIMIT = 3\n\ndef g():\n    return LIMIT\n\ndef unused():\n    pass\n\ndef f():\n    return g()\n"
+    result = spliced(text, "f", code)
+    assert result == "X = 1\n\nLIMIT = 3\n\n\ndef g():\n    return LIMIT\n\n\n# about f\ndef f():\n    return g()\n"
+
+
+def test_strings_inside_the_new_code_keep_their_content() -> None:
+    text = "class A:\n    def f(self):\n        return 1\n"
+    code = 'def f(self):\n    return """a\n b\nc"""\n'
+    namespace: dict[str, type] = {}
+    exec(spliced(text, "A.f", code), namespace)
+    assert namespace["A"]().f() == "a\n b\nc"
+
+
+def test_code_for_another_function_is_refused() -> None:
+    source = Source("def f():\n    return 1\n")
+    with pytest.raises(NoCode, match="does not define `f`"):
+        splice(source, Region(1, 2, "f"), "def g():\n    return 1\n")
+
+
+def test_insertion_below_a_comment() -> None:
+    source = Source("import os\n# add two numbers\nprint(1)")
+    result = splice(source, Region(3, 2), "import os\nimport re\n\ndef add(a, b):\n    return re, a + b\n")
+    assert result.text == (
+        "import os\nimport re\n# add two numbers\ndef add(a, b):\n    return re, a + b\n\nprint(1)"
+    )
+
+
+def test_lines_of_a_selection_are_replaced() -> None:
+    source = Source("a = 1\nb = 2\nc = 3\n")
+    assert splice(source, Region(2, 2), "b = 20\n").text == "a = 1\nb = 20\nc = 3\n"
+
+
+def test_a_file_with_a_syntax_error_elsewhere_is_spliced_all_the_same() -> None:
+    text = "def broken(:\n    pass\n\ndef f():\n    return 1\n"
+    assert spliced(text, "f", "def f():\n    return 2\n") == text.replace("return 1", "return 2")
