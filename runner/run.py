@@ -2,76 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+import time
+from collections.abc import Callable
 
-from runner.report import Report, TestResult
+from runner.errors import InterpreterError, RunnerError, SandboxUnavailable
+from runner.interpreter import Interpreter, describe
+from runner.process import TestProcess
+from runner.report import Report, Stop, TestResult
+from runner.request import Limits, Sandboxing, TestRequest
+from runner.sandbox import bubblewrap, plain, probe
+from runner.sandbox.launch import Launch
+from runner.sandbox.limits import rlimits
+from runner.tally import Tally
 
-
-class RunnerError(Exception):
-    """Tests could not be run at all; the message says what mends it."""
-
-
-class InterpreterError(RunnerError):
-    """No usable interpreter, or it lacks pytest."""
-
-
-class SandboxUnavailable(RunnerError):
-    """No isolation level works here and the user has not switched the sandbox off."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a run may use."""
-
-    wall_seconds: float = 60.0
-    test_seconds: float = 10.0
-    """Time limit of one test."""
-    hangs: int = 2
-    """The run ends after this many tests reached their time limit; the rest are NOT_RUN."""
-    cpu_seconds: int = 120
-    memory_bytes: int = 4 << 30
-    processes: int = 128
-    file_bytes: int = 256 << 20
-    output_bytes: int = 1 << 20
-    """Of the process's own output that is kept (its end)."""
-
-
-@dataclass(frozen=True)
-class Sandboxing:
-    """How much the run is kept from."""
-
-    level: str = "auto"
-    """`auto` or `strict`: the best level that works here, else SandboxUnavailable; `off`: none."""
-    network: bool = False
-    writable: Sequence[Path] = ()
-
-
-@dataclass(frozen=True)
-class TestRequest:
-    """What to run, on what."""
-
-    __test__ = False
-
-    workspace: Path
-    """Absolute path of the project's root."""
-    tests: Sequence[str]
-    """pytest arguments relative to the workspace: files or node ids."""
-    interpreter: Path
-    files: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
-    """Contents laid over the workspace for this run only, by path relative to it. Never written to disk there."""
-    expected: frozenset[str] = frozenset()
-    """Test ids that must report; each that does not is NOT_RUN."""
-    trace: bool = False
-    """Record the workspace lines that each test executes (slower)."""
-    doctest_modules: Sequence[PurePosixPath] = ()
-    """Files whose doctests are collected as well."""
-    test_args: Sequence[str] = ()
-    """The user's extra pytest arguments."""
-    limits: Limits = field(default_factory=Limits)
-    sandbox: Sandboxing = field(default_factory=Sandboxing)
+__all__ = [
+    "InterpreterError",
+    "Limits",
+    "RunnerError",
+    "SandboxUnavailable",
+    "Sandboxing",
+    "TestRequest",
+    "run_tests",
+]
 
 
 def run_tests(
@@ -90,4 +47,94 @@ def run_tests(
         InterpreterError: the interpreter does not start or has no pytest.
         SandboxUnavailable: no isolation level works here.
     """
-    raise NotImplementedError
+    began = time.monotonic()
+    interpreter = describe(request.interpreter)
+    if not interpreter.has_pytest:
+        raise InterpreterError(_no_pytest(request))
+    bwrap = None if request.sandbox.level == "off" else probe.require()
+
+    event_read, event_write = os.pipe()
+    stack_read, stack_write = os.pipe()
+    launch = None
+    try:
+        if bwrap is None:
+            launch = plain.launch(request, interpreter, (event_write, stack_write))
+        else:
+            launch = bubblewrap.launch(bwrap, request, interpreter, (event_write, stack_write))
+        nonce = secrets.token_hex(16)
+        order = _order(request, interpreter, launch, nonce, event_write, stack_write)
+        tally = Tally(nonce, launch.workspace, on_result)
+        process = TestProcess(launch, order, event_read, stack_read, request.limits)
+        stop, detail = process.watch(tally, cancel)
+    finally:
+        os.close(event_read)
+        os.close(stack_read)
+        if launch is None:
+            os.close(event_write)
+            os.close(stack_write)
+        else:
+            launch.close_descriptors()
+            if launch.temporary is not None:
+                shutil.rmtree(launch.temporary, ignore_errors=True)
+
+    if tally.no_pytest:
+        raise InterpreterError(_no_pytest(request, tally.no_pytest))
+    if not tally.greeted and stop is Stop.CRASHED:
+        _raise_not_started(request, launch, process.output_tail() or detail)
+    return tally.report(
+        expected=request.expected,
+        stop=stop,
+        stop_detail=detail,
+        seconds=time.monotonic() - began,
+        isolation=launch.level,
+        output_tail=process.output_tail(),
+    )
+
+
+def _order(
+    request: TestRequest, interpreter: Interpreter, launch: Launch, nonce: str, event_fd: int, stack_fd: int
+) -> bytes:
+    """What the driver reads from its standard input before it imports any user code."""
+    workspace = request.workspace.resolve()
+    foreign = [str(prefix) for prefix in interpreter.prefixes if prefix.is_relative_to(workspace)]
+    doctests = [path.as_posix() for path in request.doctest_modules]
+    tests = [test.replace(os.sep, "/") for test in request.tests]
+    return json.dumps(
+        {
+            "nonce": nonce,
+            "event_fd": event_fd,
+            "stack_fd": stack_fd,
+            "workspace": str(launch.workspace),
+            "moved": [str(workspace), str(launch.workspace)] if launch.workspace != workspace else [],
+            "foreign": [path for path in foreign if path != str(workspace)],
+            "tests": [*tests, *(path for path in doctests if path not in tests)],
+            "doctests": doctests,
+            "test_args": list(request.test_args),
+            "trace": request.trace,
+            "test_seconds": request.limits.test_seconds,
+            "hangs": request.limits.hangs,
+            "cache": launch.cache,
+            "rlimits": rlimits(request.limits, launch.counts_processes),
+        }
+    ).encode()
+
+
+def _no_pytest(request: TestRequest, reason: str = "") -> str:
+    because = f" ({reason})" if reason else ""
+    return (
+        f"{request.interpreter} has no pytest{because}. Install it with `{request.interpreter} -m pip install pytest`, "
+        "or set oci.interpreter to one that has it."
+    )
+
+
+def _raise_not_started(request: TestRequest, launch: Launch, said: str) -> None:
+    last = said.strip().rpartition("\n")[2]
+    if "bwrap:" in said:
+        raise SandboxUnavailable(
+            f"The sandbox did not start on {request.workspace}: {last}. "
+            'If the folder cannot be overlaid, move the project, or set oci.sandbox.level to "off".'
+        )
+    raise InterpreterError(
+        f"{request.interpreter} did not start at level {launch.level}: {last}. "
+        "Check that it runs, or set oci.interpreter to another."
+    )

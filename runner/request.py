@@ -1,0 +1,59 @@
+"""What a run is asked for: the tests, the text they run on, and what they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may use."""
+
+    wall_seconds: float = 60.0
+    test_seconds: float = 10.0
+    """Time limit of one test."""
+    hangs: int = 2
+    """The run ends after this many tests reached their time limit; the rest are NOT_RUN."""
+    cpu_seconds: int = 120
+    memory_bytes: int = 4 << 30
+    processes: int = 128
+    file_bytes: int = 256 << 20
+    output_bytes: int = 1 << 20
+    """Of the process's own output that is kept (its end)."""
+
+
+@dataclass(frozen=True)
+class Sandboxing:
+    """How much the run is kept from."""
+
+    level: str = "auto"
+    """`auto` or `strict`: the best level that works here, else SandboxUnavailable; `off`: none."""
+    network: bool = False
+    writable: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class TestRequest:
+    """What to run, on what."""
+
+    __test__ = False
+
+    workspace: Path
+    """Absolute path of the project's root."""
+    tests: Sequence[str]
+    """pytest arguments relative to the workspace: files or node ids."""
+    interpreter: Path
+    files: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
+    """Contents laid over the workspace for this run only, by path relative to it. Never written to disk there."""
+    expected: frozenset[str] = frozenset()
+    """Test ids that must report; each that does not is NOT_RUN."""
+    trace: bool = False
+    """Record the workspace lines that each test executes (slower)."""
+    doctest_modules: Sequence[PurePosixPath] = ()
+    """Files whose doctests are collected as well."""
+    test_args: Sequence[str] = ()
+    """The user's extra pytest arguments."""
+    limits: Limits = field(default_factory=Limits)
+    sandbox: Sandboxing = field(default_factory=Sandboxing)

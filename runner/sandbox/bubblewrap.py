@@ -1,0 +1,257 @@
+"""The bubblewrap level: an overlay at the workspace's real path, and nothing else of the user's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from runner.interpreter import Interpreter
+from runner.request import TestRequest
+from runner.sandbox.launch import INSIDE, Launch
+
+_INSIDE_AT = "/run/oci-companion/inside"
+_HOME_AT = "/tmp/home"
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ETC = (
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/alternatives",
+    "/etc/mime.types",
+    "/etc/fonts",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/ca-certificates",
+    "/nix/store",
+)
+_ETC_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/services")
+_READ_ONLY = (
+    "test_*.py",
+    "*_test.py",
+    "conftest.py",
+    "__init__.py",
+    "pytest.ini",
+    "tox.ini",
+    "pyproject.toml",
+    "setup.cfg",
+)
+_SKIPPED_FOLDERS = {".git", ".hg", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".nox"}
+_TMP_BYTES = 1 << 30
+_KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUTF8")
+
+
+def launch(
+    bwrap: Path, request: TestRequest, interpreter: Interpreter, descriptors: Iterable[int] = ()
+) -> Launch:
+    """Return the command that runs the driver in bubblewrap.
+
+    Args:
+        bwrap: a bubblewrap with overlay support.
+        request: what is run, and on what.
+        interpreter: the user's.
+        descriptors: what the driver inherits besides its standard streams.
+    """
+    workspace = request.workspace.resolve()
+    environment = _environment(interpreter)
+    made = Launch("bubblewrap", [], workspace, environment, list(descriptors), counts_processes=_ucounts())
+    arguments = [
+        *_namespaces(request.sandbox.network),
+        *_root(request.sandbox.network, made.descriptors),
+        *_interpreter(interpreter, workspace),
+        *("--overlay-src", str(workspace), "--tmp-overlay", str(workspace)),
+        *_writable(request.sandbox.writable),
+        *_protected(workspace, request.tests),
+        *_files(workspace, request.files, made.descriptors),
+        *("--ro-bind", str(INSIDE), _INSIDE_AT),
+        *("--remount-ro", "/", "--chdir", str(workspace), "--clearenv"),
+    ]
+    if request.workspace != workspace and request.workspace.is_symlink():
+        arguments[-4:-4] = ["--symlink", str(workspace), str(request.workspace)]
+    for name, value in environment.items():
+        arguments += ["--setenv", name, value]
+    options = _memory_file(
+        b"".join(os.fsencode(argument) + b"\0" for argument in arguments), made.descriptors
+    )
+    made.command = [
+        *(str(bwrap), "--args", str(options), "--"),
+        *(str(interpreter.executable), "-X", "faulthandler", f"{_INSIDE_AT}/driver.py"),
+    ]
+    return made
+
+
+def _namespaces(network: bool) -> list[str]:
+    return [
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        *("--cap-drop", "ALL", "--hostname", "localhost"),
+        *(["--share-net"] if network else []),
+    ]
+
+
+def _root(network: bool, descriptors: list[int]) -> Iterator[str]:
+    """Arguments for a root with the system's programs and libraries, and private /proc, /dev and /tmp."""
+    for name in _SYSTEM:
+        path = Path(name)
+        if path.is_symlink():
+            yield from ("--symlink", os.readlink(path), name)
+        elif path.is_dir():
+            yield from ("--ro-bind", name, name)
+    for name in _ETC + (_ETC_NETWORK if network else ()):
+        yield from ("--ro-bind-try", os.path.realpath(name), name)
+    for path in sorted(Path("/etc").glob("python3*")):
+        yield from ("--ro-bind", str(path), str(path))
+    uid, gid = os.getuid(), os.getgid()
+    texts = {
+        "/etc/passwd": f"user:x:{uid}:{gid}:user:{_HOME_AT}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+        "/etc/group": f"user:x:{gid}:\nnogroup:x:65534:\n",
+        "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    }
+    if not network:
+        texts["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n"
+    for name, text in texts.items():
+        yield from ("--ro-bind-data", str(_memory_file(text.encode(), descriptors)), name)
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    yield from ("--size", str(_TMP_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")
+    yield from (
+        "--perms",
+        "1777",
+        "--size",
+        str(_TMP_BYTES),
+        "--tmpfs",
+        "/tmp",
+        "--perms",
+        "0700",
+        "--dir",
+        _HOME_AT,
+    )
+
+
+def _interpreter(interpreter: Interpreter, workspace: Path) -> Iterator[str]:
+    """Arguments that show the interpreter's installation and what its import path leads to, read-only."""
+    for path in _outermost(_needed(interpreter), workspace):
+        yield from ("--ro-bind", str(path), str(path))
+    for link in _links(interpreter.executable):
+        if not _within(link, [*map(Path, _SYSTEM), *interpreter.prefixes, workspace]):
+            yield from ("--symlink", os.readlink(link), str(link))
+
+
+def _needed(interpreter: Interpreter) -> Iterator[Path]:
+    broad = {Path("/"), Path("/home"), Path("/tmp"), Path("/root"), Path.home(), *Path.home().parents}
+    for prefix in interpreter.prefixes:
+        for path in {prefix, prefix.resolve()}:
+            if path in broad:  # an environment made in the home folder itself must not show the rest of it
+                yield from (path / name for name in ("bin", "lib", "lib64", "pyvenv.cfg"))
+            else:
+                yield path
+    for path in interpreter.path:
+        for real in {path, path.resolve()}:
+            if real not in broad:
+                yield real
+
+
+def _links(executable: Path) -> Iterator[Path]:
+    """The symbolic links that an executable's path goes through."""
+    for _ in range(40):
+        if not executable.is_symlink():
+            return
+        yield executable
+        executable = executable.parent / os.readlink(executable)
+
+
+def _outermost(paths: Iterable[Path], workspace: Path) -> list[Path]:
+    """Existing paths that neither the system's folders, nor the workspace, nor one of the others shows already."""
+    chosen: list[Path] = []
+    for path in sorted({Path(os.path.abspath(path)) for path in paths}):
+        if path.exists() and not _within(path, [*map(Path, _SYSTEM), workspace, *chosen]):
+            chosen.append(path)
+    return chosen
+
+
+def _within(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
+def _writable(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        yield from ("--bind", str(path.resolve()), str(path.resolve()))
+
+
+def _protected(workspace: Path, tests: Iterable[str]) -> Iterator[str]:
+    """Arguments that make the tests, and what configures them, read-only inside the overlay."""
+    for path in sorted(_test_files(workspace, tests)):
+        yield from ("--ro-bind", str(path), str(path))
+
+
+def _test_files(workspace: Path, tests: Iterable[str]) -> set[Path]:
+    found: set[Path] = set()
+    for test in tests:
+        start = workspace / test.partition("::")[0]
+        if not start.exists() or not start.is_relative_to(workspace) or ".." in start.parts:
+            continue
+        folder = start if start.is_dir() else start.parent
+        if start.is_file():
+            found.add(start)
+        else:
+            for at, folders, names in os.walk(start):
+                folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
+                found |= {Path(at, name) for name in names if _is_protected(name)}
+        for above in [folder, *folder.parents]:
+            found |= {path for path in above.iterdir() if _is_protected(path.name)}
+            if above == workspace:
+                break
+    return {path.resolve() for path in found if path.is_file() and path.resolve().is_relative_to(workspace)}
+
+
+def _is_protected(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in _READ_ONLY)
+
+
+def _files(workspace: Path, files: Mapping[PurePosixPath, bytes], descriptors: list[int]) -> Iterator[str]:
+    """Arguments that lay the request's texts over the workspace, and hide bytecode made from the texts on disk."""
+    for relative, content in files.items():
+        path = Path(os.path.realpath(workspace / relative))
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        yield from ("--perms", f"{mode:04o}")
+        yield from ("--ro-bind-data", str(_memory_file(content, descriptors)), str(path))
+        # Python takes bytecode for current if time (whole seconds) and size agree; a text typed within the second
+        # in which the file was saved could be mistaken for it.
+        for stale in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+            yield from ("--ro-bind", "/dev/null", str(stale))
+
+
+def _memory_file(content: bytes, descriptors: list[int]) -> int:
+    fd = os.memfd_create("oci-companion")
+    descriptors.append(fd)
+    with open(os.dup(fd), "wb") as file:
+        file.write(content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _environment(interpreter: Interpreter) -> dict[str, str]:
+    own = interpreter.executable.parent
+    environment = {
+        "PATH": os.pathsep.join(dict.fromkeys([str(own), "/usr/local/bin", "/usr/bin", "/bin"])),
+        "HOME": _HOME_AT,
+        "TMPDIR": "/tmp",
+        "USER": "user",
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    if (own.parent / "pyvenv.cfg").is_file():
+        environment["VIRTUAL_ENV"] = str(own.parent)
+    if interpreter.user_base:
+        environment["PYTHONUSERBASE"] = interpreter.user_base
+    environment |= {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return environment
+
+
+def _ucounts() -> bool:
+    """Whether RLIMIT_NPROC counts a user namespace's processes alone (Linux 5.14 and later)."""
+    release = os.uname().release.split(".")
+    return sys.platform == "linux" and (int(release[0]), int(release[1])) >= (5, 14)

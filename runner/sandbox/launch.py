@@ -1,0 +1,34 @@
+"""How one test process is started, at whatever isolation level."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+INSIDE = Path(__file__).resolve().parent.parent / "inside"
+"""The files that run in the user's interpreter."""
+
+
+@dataclass
+class Launch:
+    """A command that starts the driver, and what the driver has to know of where it is."""
+
+    level: str
+    """Isolation level, for the report."""
+    command: list[str]
+    workspace: Path
+    """Where the workspace is for the test process."""
+    environment: dict[str, str]
+    descriptors: list[int] = field(default_factory=list)
+    """Inherited by the command, and closed here once it runs."""
+    cache: str = "/tmp/pytest-cache"
+    counts_processes: bool = False
+    """Whether the kernel counts this sandbox's processes apart from the user's other ones."""
+    temporary: Path | None = None
+    """A folder to remove after the run."""
+
+    def close_descriptors(self) -> None:
+        """Close this process's copies of the descriptors."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())

@@ -1,0 +1,135 @@
+"""What a run may use, and how it is ended: limits set inside, a watch from outside, and the death of the whole tree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.report import Stop
+from runner.request import Limits
+from runner.sandbox.launch import Launch
+
+_KILL_SECONDS = 0.15
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_OWN_PROCESSES = 3
+"""bubblewrap's own, or the reaper."""
+
+
+def rlimits(limits: Limits, count_processes: bool) -> dict[str, tuple[int, int]]:
+    """Return the limits that the test process sets on itself, soft and hard, by their name in `resource`.
+
+    Memory is RLIMIT_DATA: address space (RLIMIT_AS) also counts what is only reserved, as thread arenas, jemalloc
+    and CUDA do, and would stop honest tests.
+
+    Args:
+        limits: what the run may use.
+        count_processes: whether the kernel counts the sandbox's processes apart from the user's other ones.
+    """
+    table = {
+        "RLIMIT_CORE": (0, 0),
+        "RLIMIT_CPU": (limits.cpu_seconds, limits.cpu_seconds + 1),
+        "RLIMIT_DATA": (limits.memory_bytes, limits.memory_bytes),
+        "RLIMIT_FSIZE": (limits.file_bytes, limits.file_bytes),
+    }
+    if count_processes:
+        table["RLIMIT_NPROC"] = (limits.processes, limits.processes)
+    return table
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below one, in no particular order."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        for child in _children(todo.pop()):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+class Usage:
+    """What a running tree of processes uses, against its limits.
+
+    It catches what limits of a single process cannot: many processes of moderate size, and files in memory.
+    """
+
+    def __init__(self, pid: int, launch: Launch, limits: Limits) -> None:
+        """Take the root of the tree, how it was launched, and what it may use."""
+        self._pid = pid
+        self._launch = launch
+        self._limits = limits
+
+    def excess(self) -> tuple[Stop, str] | None:
+        """Return what is over its limit, with words for the user, or None."""
+        below = descendants(self._pid)
+        if len(below) > self._limits.processes + _OWN_PROCESSES:
+            return Stop.CRASHED, f"killed: it had more than {self._limits.processes} processes"
+        memory = self._limits.memory_bytes
+        if resident_bytes(below) > memory and proportional_bytes(below) > memory:
+            return Stop.MEMORY, f"killed: it used more than {memory / (1 << 30):.2g} GiB of memory"
+        if self._launch.level == "bubblewrap" and below and self._overlay_bytes(below[-1]) > memory:
+            return Stop.MEMORY, f"killed: it wrote more than {memory / (1 << 30):.2g} GiB of files"
+        return None
+
+    def _overlay_bytes(self, pid: int) -> int:
+        """How much was written over the workspace, which is kept in memory."""
+        try:
+            found = os.statvfs(f"/proc/{pid}/root{self._launch.workspace}")
+        except OSError:
+            return 0  # not mounted yet, or ended
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def proportional_bytes(pids: list[int]) -> int:
+    """Return the memory that some processes hold, with what they share counted once; slower than resident_bytes."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue  # it has ended
+        total += sum(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:"))
+    return total
+
+
+def resident_bytes(pids: list[int]) -> int:
+    """Return the memory that some processes hold, with what they share counted once for each."""
+    total = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            continue  # it has ended
+    return total
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and everything below it, the descendants first so that none is orphaned while it still forks."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while (below := descendants(pid)) and time.monotonic() < deadline:
+        for each in below:
+            _kill(each)
+        time.sleep(0.001)
+    _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # it has ended, and its number may be another's
+
+
+def _children(pid: int) -> Iterator[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        try:
+            yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+        except OSError:
+            continue
