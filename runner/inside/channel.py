@@ -1,5 +1,7 @@
 """Events for the parent: one JSON line each, on a pipe that is not standard output."""
 
+from __future__ import annotations
+
 import json
 import os
 from typing import Any
@@ -19,7 +21,7 @@ class Channel:
         owner = os.getpid()
         getpid, write, dumps = os.getpid, os.write, json.dumps  # before user code can replace them
 
-        def send(event: "dict[str, Any]") -> None:
+        def send(event: dict[str, Any]) -> None:
             if getpid() != owner:
                 return  # a test forked, and its child ran on into pytest
             line = memoryview((nonce + " " + dumps(event) + "\n").encode("ascii", "replace"))

@@ -1,5 +1,7 @@
 """Time limits of tests and imports, from inside: an exception where the code hangs, and its stack."""
 
+from __future__ import annotations
+
 import faulthandler
 import signal
 import time
@@ -16,7 +18,7 @@ class TimeLimit(BaseException):
 class Clock:
     """Interrupts what runs between `start` and `stop`."""
 
-    def __init__(self, seconds: float, stack_fd: int, on_limit: "Callable[[Any], None]") -> None:
+    def __init__(self, seconds: float, stack_fd: int, on_limit: Callable[[Any], None]) -> None:
         """Take the limit, the descriptor for the stack of a hang in C code, and what is told of a hang's frame."""
         self.seconds = seconds
         self._fd = stack_fd

@@ -1,13 +1,14 @@
 """Entry of the process that runs the tests: reads the order from standard input before any user code is imported."""
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import os
 import sys
 
 
-def main():
-    # type: () -> None
+def main() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     # A name of its own, so that neither the user's modules nor an installed copy of this project can take its place.
     spec = importlib.util.spec_from_file_location(

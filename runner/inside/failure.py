@@ -1,8 +1,10 @@
 """Say why a test failed: one line, the long form cut to a budget, and the workspace's frames."""
 
+from __future__ import annotations
+
 import linecache
 import os
-from typing import Any, List, Optional
+from typing import Any
 
 DETAIL_CHARS = 4000
 _MESSAGE_CHARS = 300
@@ -22,23 +24,23 @@ def cut(text: str, budget: int = DETAIL_CHARS) -> str:
 class Workspace:
     """Tells the project's own files from everything else."""
 
-    def __init__(self, root: str, foreign: "List[str]") -> None:
+    def __init__(self, root: str, foreign: list[str]) -> None:
         """Take the root and the folders in it (virtual environments) that are not the user's code."""
         self._root = os.path.join(root, "")
         self._foreign = tuple(os.path.join(path, "") for path in foreign)
-        self._known = {}  # type: dict[str, Optional[str]]
+        self._known: dict[str, str | None] = {}
 
-    def relative(self, path: str) -> "Optional[str]":
+    def relative(self, path: str) -> str | None:
         """Return the path relative to the workspace, with forward slashes, or None if the file is not the user's."""
         if path not in self._known:
             found = None
-            if path.startswith(self._root) and not path.startswith(self._foreign):
-                if not any(part in path for part in _FOREIGN):
-                    found = os.path.relpath(path, self._root).replace(os.sep, "/")
+            ours = path.startswith(self._root) and not path.startswith(self._foreign)
+            if ours and not any(part in path for part in _FOREIGN):
+                found = os.path.relpath(path, self._root).replace(os.sep, "/")
             self._known[path] = found
         return self._known[path]
 
-    def frames(self, traceback: Any) -> "List[dict[str, Any]]":
+    def frames(self, traceback: Any) -> list[dict[str, Any]]:
         """Return the workspace's frames of a traceback, outermost first."""
         frames = []
         while traceback is not None:
@@ -47,7 +49,7 @@ class Workspace:
             traceback = traceback.tb_next
         return [frame for frame in frames if frame][-_MAX_FRAMES:]
 
-    def stack(self, frame: Any) -> "List[dict[str, Any]]":
+    def stack(self, frame: Any) -> list[dict[str, Any]]:
         """Return the workspace's frames of a running stack, outermost first."""
         frames = []
         while frame is not None:
@@ -55,7 +57,7 @@ class Workspace:
             frame = frame.f_back
         return [found for found in reversed(frames) if found][-_MAX_FRAMES:]
 
-    def syntax_frame(self, error: BaseException) -> "List[dict[str, Any]]":
+    def syntax_frame(self, error: BaseException) -> list[dict[str, Any]]:
         """Return where a syntax error is; nothing for other exceptions."""
         if not isinstance(error, SyntaxError) or not error.filename:
             return []
@@ -64,7 +66,7 @@ class Workspace:
             frame["source"] = error.text.strip()
         return [frame] if frame else []
 
-    def _frame(self, path: str, line: int, function: str) -> "Optional[dict[str, Any]]":
+    def _frame(self, path: str, line: int, function: str) -> dict[str, Any] | None:
         relative = self.relative(path)
         if relative is None:
             return None

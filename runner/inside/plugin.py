@@ -1,7 +1,9 @@
 """The pytest plugin that reports each test as it ends."""
 
+from __future__ import annotations
+
 import os
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator
 
 import pytest
 
@@ -16,17 +18,17 @@ _SKIPS = ("Skipped", "SkipTest", "XFailed")
 class Plugin:
     """Sends what is collected, each test's start and outcome, and every collection error."""
 
-    clock = None  # type: Clock
+    clock: Clock
 
     def __init__(
         self,
         channel: Channel,
         workspace: Workspace,
         root: str,
-        keep: "List[str]",
-        doctests: "List[str]",
+        keep: list[str],
+        doctests: list[str],
         hangs: int,
-        tracer: "Optional[Tracer]",
+        tracer: Tracer | None,
     ) -> None:
         self._channel = channel
         self._workspace = workspace
@@ -36,22 +38,22 @@ class Plugin:
         self._hangs_left = hangs
         self._tracer = tracer
         self._prefix = ""
-        self._hang = None  # type: Optional[Dict[str, Any]]
-        self._reports = {}  # type: Dict[str, Any]
-        self._causes = {}  # type: Dict[str, Optional[BaseException]]
+        self._hang: dict[str, Any] | None = None
+        self._reports: dict[str, Any] = {}
+        self._causes: dict[str, BaseException | None] = {}
         self._raised = False
 
     # Collection
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_load_initial_conftests(self, early_config: Any, args: "List[str]") -> "Iterator[None]":
+    def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
         plugins = early_config.pluginmanager
         if plugins.hasplugin("pytest_cov"):
             args.append("--no-cov")  # it would take the tracer's place, and its numbers are not asked for
         if plugins.hasplugin("xdist"):
             args.append("-n0")  # one process, so that what ends it is known
         self._begin_collecting("conftest.py")
-        outcome = yield  # type: Any
+        outcome: Any = yield
         self.clock.stop()
         if outcome.excinfo is not None and type(outcome.excinfo[1]).__name__ == "ConftestImportFailure":
             error = outcome.excinfo[1]
@@ -69,11 +71,11 @@ class Plugin:
         return DoctestModule.from_parent(parent, path=file_path)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_make_collect_report(self, collector: Any) -> "Iterator[None]":
+    def pytest_make_collect_report(self, collector: Any) -> Iterator[None]:
         is_file = isinstance(collector, pytest.File)
         if is_file:
             self._begin_collecting(self._id(collector.nodeid))
-        outcome = yield  # type: Any
+        outcome: Any = yield
         if is_file:
             self.clock.stop()
         if outcome.excinfo is not None:  # SystemExit and KeyboardInterrupt, which would end the session
@@ -88,9 +90,7 @@ class Plugin:
             self._send_collection_error(str(getattr(collector, "path", "")), error, report.longreprtext)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_collection_modifyitems(
-        self, session: Any, config: Any, items: "List[Any]"
-    ) -> "Iterator[None]":
+    def pytest_collection_modifyitems(self, session: Any, config: Any, items: list[Any]) -> Iterator[None]:
         yield
         if not self._keep:
             return
@@ -114,7 +114,7 @@ class Plugin:
             test == keep or test.startswith((keep + "::", keep + "[", keep + "/")) for keep in self._keep
         )
 
-    def _send_collection_error(self, path: str, error: "Optional[BaseException]", text: str) -> None:
+    def _send_collection_error(self, path: str, error: BaseException | None, text: str) -> None:
         relative = self._workspace.relative(path) or os.path.basename(path)
         if error is None:
             failure = self._failure_of(None, text, [])
@@ -127,7 +127,7 @@ class Plugin:
     # Running
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: Any) -> "Iterator[None]":
+    def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
         test = self._id(item.nodeid)
         self._reports, self._causes, self._hang, self._raised = {}, {}, None, False
         self._channel.send("started", id=test)
@@ -139,27 +139,27 @@ class Plugin:
         self._finish(item, test, {path: sorted(found) for path, found in lines.items()})
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self) -> "Iterator[None]":
+    def pytest_runtest_setup(self) -> Iterator[None]:
         self.clock.start()
         yield
         self.clock.stop()
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_call(self) -> "Iterator[None]":
+    def pytest_runtest_call(self) -> Iterator[None]:
         self.clock.start()
-        outcome = yield  # type: Any
+        outcome: Any = yield
         self.clock.stop()
         error = outcome.excinfo[1] if outcome.excinfo is not None else None
         self._raised = error is not None and type(error).__name__ not in _SKIPS
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self) -> "Iterator[None]":
+    def pytest_runtest_teardown(self) -> Iterator[None]:
         self.clock.start()
         yield
         self.clock.stop()
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, call: Any) -> "Iterator[None]":
+    def pytest_runtest_makereport(self, call: Any) -> Iterator[None]:
         yield
         self._causes[call.when] = call.excinfo.value if call.excinfo is not None else None
 
@@ -175,7 +175,7 @@ class Plugin:
         stack = ["  %s:%d in %s\n    %s" % (f["path"], f["line"], f["function"], f["source"]) for f in frames]
         self._hang = {"frames": frames, "stack": "It hung at:\n" + "\n".join(stack)}
 
-    def _finish(self, item: Any, test: str, executed: "Dict[str, List[int]]") -> None:
+    def _finish(self, item: Any, test: str, executed: dict[str, list[int]]) -> None:
         outcome, report = self._outcome()
         failure = None
         if report is not None and outcome not in ("passed", "xfailed"):
@@ -200,7 +200,7 @@ class Plugin:
             self._channel.send("too_many_hangs")
             item.session.shouldstop = "too many hanging tests"
 
-    def _outcome(self) -> "Any":
+    def _outcome(self) -> Any:
         """Return the test's outcome and the phase's report that decides it."""
         setup, call, teardown = (self._reports.get(when) for when in ("setup", "call", "teardown"))
         if setup is not None and setup.failed:
@@ -217,11 +217,9 @@ class Plugin:
             return ("xfailed" if call.skipped else "xpassed"), call
         return ("skipped" if call.skipped else "passed"), call
 
-    def _failure_of(
-        self, error: "Optional[BaseException]", text: str, sections: "List[Any]"
-    ) -> "Dict[str, Any]":
+    def _failure_of(self, error: BaseException | None, text: str, sections: list[Any]) -> dict[str, Any]:
         first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        frames = []  # type: List[Dict[str, Any]]
+        frames: list[dict[str, Any]] = []
         if error is not None:
             frames = self._workspace.frames(error.__traceback__) + self._workspace.syntax_frame(error)
         captured = [content for title, content in sections if title.startswith("Captured")]

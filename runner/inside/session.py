@@ -1,9 +1,11 @@
 """One pytest session, as ordered by the parent."""
 
+from __future__ import annotations
+
 import os
 import resource
 import sys
-from typing import Any, Dict, List
+from typing import Any
 
 from .channel import Channel
 from .clock import Clock
@@ -11,7 +13,7 @@ from .failure import Workspace, message
 from .lines import Tracer
 
 
-def run(order: "Dict[str, Any]") -> None:
+def run(order: dict[str, Any]) -> None:
     """Run the tests of an order, report each on the order's pipe, and end the process.
 
     Args:
@@ -37,7 +39,7 @@ def run(order: "Dict[str, Any]") -> None:
     exit_now(0)  # neither atexit handlers nor threads of the user's code have a say any more
 
 
-def _pytest(order: "Dict[str, Any]", channel: Channel) -> int:
+def _pytest(order: dict[str, Any], channel: Channel) -> int:
     try:
         import pytest
     except ImportError as error:
@@ -72,12 +74,14 @@ def _pytest(order: "Dict[str, Any]", channel: Channel) -> int:
     return int(pytest.main(order["test_args"] + args + files, plugins=[plugin]))
 
 
-def _selection(tests: "List[str]", channel: Channel) -> "Any":
+def _selection(tests: list[str], channel: Channel) -> tuple[list[str], list[str]]:
     """Return the files to collect and the ids to keep of them.
 
     Whole files are collected and then filtered, because pytest runs nothing at all when one id does not exist.
     """
-    files, keep, whole = [], [], set()  # type: ignore[var-annotated]
+    files: list[str] = []
+    keep: list[str] = []
+    whole: set[str] = set()
     for test in tests:
         path, _, inner = test.partition("::")
         if not os.path.exists(path):
@@ -93,7 +97,7 @@ def _selection(tests: "List[str]", channel: Channel) -> "Any":
     return files, keep + sorted(whole)
 
 
-def _follow_copy(moved: "List[str]") -> None:
+def _follow_copy(moved: list[str]) -> None:
     """Make imports that lead to the workspace lead to its copy, where the run works on one.
 
     An editable install names the workspace's absolute path, in `sys.path` or in setuptools' import hook.
@@ -107,9 +111,9 @@ def _follow_copy(moved: "List[str]") -> None:
 
     sys.path[:] = [path if _is_environment(path) else follow(path) for path in sys.path]
     for name, module in list(sys.modules.items()):
-        mapping = getattr(module, "MAPPING", None) if name.startswith("__editable__") else None
-        for package, path in list((mapping or {}).items()):
-            mapping[package] = follow(path)  # type: ignore[index]
+        mapping: Any = getattr(module, "MAPPING", {}) if name.startswith("__editable__") else {}
+        for package, path in list(mapping.items()):
+            mapping[package] = follow(path)
 
 
 def _is_environment(path: str) -> bool:

@@ -98,7 +98,7 @@ def _root(network: bool, descriptors: list[int]) -> Iterator[str]:
     for name in _SYSTEM:
         path = Path(name)
         if path.is_symlink():
-            yield from ("--symlink", os.readlink(path), name)
+            yield from ("--symlink", str(path.readlink()), name)
         elif path.is_dir():
             yield from ("--ro-bind", name, name)
     for name in _ETC + (_ETC_NETWORK if network else ()):
@@ -137,7 +137,7 @@ def _interpreter(interpreter: Interpreter, workspace: Path) -> Iterator[str]:
         yield from ("--ro-bind", str(path), str(path))
     for link in _links(interpreter.executable):
         if not _within(link, [*map(Path, _SYSTEM), *interpreter.prefixes, workspace]):
-            yield from ("--symlink", os.readlink(link), str(link))
+            yield from ("--symlink", str(link.readlink()), str(link))
 
 
 def _needed(interpreter: Interpreter) -> Iterator[Path]:
@@ -160,13 +160,13 @@ def _links(executable: Path) -> Iterator[Path]:
         if not executable.is_symlink():
             return
         yield executable
-        executable = executable.parent / os.readlink(executable)
+        executable = executable.parent / executable.readlink()
 
 
 def _outermost(paths: Iterable[Path], workspace: Path) -> list[Path]:
     """Existing paths that neither the system's folders, nor the workspace, nor one of the others shows already."""
     chosen: list[Path] = []
-    for path in sorted({Path(os.path.abspath(path)) for path in paths}):
+    for path in sorted({Path(os.path.normpath(path)) for path in paths}):
         if path.exists() and not _within(path, [*map(Path, _SYSTEM), workspace, *chosen]):
             chosen.append(path)
     return chosen
@@ -227,7 +227,7 @@ def _files(workspace: Path, files: Mapping[PurePosixPath, bytes], descriptors: l
 def _memory_file(content: bytes, descriptors: list[int]) -> int:
     fd = os.memfd_create("oci-companion")
     descriptors.append(fd)
-    with open(os.dup(fd), "wb") as file:
+    with os.fdopen(os.dup(fd), "wb") as file:
         file.write(content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd

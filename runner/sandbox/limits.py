@@ -125,11 +125,11 @@ def _kill(pid: int) -> None:
 
 def _children(pid: int) -> Iterator[int]:
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return
     for thread in threads:
         try:
-            yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+            yield from map(int, (thread / "children").read_bytes().split())
         except OSError:
             continue

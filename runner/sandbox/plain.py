@@ -53,8 +53,7 @@ def _copy(source: Path, target: Path) -> None:
     for entry in os.scandir(source):
         path = target / entry.name
         if entry.is_symlink():
-            link = os.readlink(entry.path)
-            path.symlink_to(link)
+            path.symlink_to(Path(entry.path).readlink())
         elif entry.is_dir():
             if entry.name in _LINKED or Path(entry.path, "pyvenv.cfg").exists():
                 path.symlink_to(entry.path)

