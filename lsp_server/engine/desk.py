@@ -1,0 +1,139 @@
+"""Takes requests one at a time to the session, which lives on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from .protocol import EngineError, Message, Sampling
+from .session import Session, Usage
+
+DISCONNECT_POLL = 0.1
+"""Seconds between two looks whether the client is still there."""
+
+
+class Desk:
+    """Loads the session in the background, then serves whoever is first in the queue.
+
+    Args:
+        load: makes the session; runs on a thread.
+    """
+
+    def __init__(self, load: Callable[[], Session]) -> None:
+        self.failure: str | None = None
+        """Why the model could not be loaded, once that is known."""
+        self.waiting = 0
+        """Requests that are queued or being answered."""
+        self.last_used = time.monotonic()
+        self._load = load
+        self._session: Session | None = None
+        self._loaded = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    @property
+    def state(self) -> str:
+        """`loading`, `failed`, `busy` or `ready`."""
+        if self._session is None:
+            return "failed" if self.failure else "loading"
+        return "busy" if self.waiting else "ready"
+
+    @property
+    def device(self) -> str | None:
+        """`cpu` or `cuda`, once loaded."""
+        return self._session.device if self._session else None
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens of prompt and reply, once loaded."""
+        return self._session.context if self._session else None
+
+    async def load(self) -> None:
+        """Load the session; what goes wrong is kept in `failure`."""
+        try:
+            self._session = await asyncio.to_thread(self._load)
+        except (EngineError, OSError, KeyError, ValueError) as error:
+            self.failure = str(error)
+        self.last_used = time.monotonic()
+        self._loaded.set()
+
+    async def session(self) -> Session:
+        """The session, as soon as it is loaded.
+
+        Raises:
+            EngineError: it could not be.
+        """
+        await self._loaded.wait()
+        if self._session is None:
+            raise EngineError(self.failure or "the model could not be loaded")
+        return self._session
+
+    async def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation; raises what `Session.encode` raises."""
+        return await asyncio.to_thread((await self.session()).encode, messages)
+
+    async def reply(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        stop: Sequence[str],
+        gone: Callable[[], Awaitable[bool]],
+        usage: Usage,
+    ) -> AsyncIterator[str]:
+        """Yield the reply's pieces when the queue has come to it; ends early once `gone()` says so.
+
+        Raises:
+            EngineError: the runtime failed.
+        """
+        session = await self.session()
+        cancel = threading.Event()
+        self.waiting += 1
+        watch = asyncio.create_task(_watch(gone, cancel))
+        try:
+            async with self._turn:
+                async for piece in _on_thread(session, prompt, sampling, stop, cancel, usage):
+                    yield piece
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            self.waiting -= 1
+            self.last_used = time.monotonic()
+
+
+async def _watch(gone: Callable[[], Awaitable[bool]], cancel: threading.Event) -> None:
+    while not await gone():
+        await asyncio.sleep(DISCONNECT_POLL)
+    cancel.set()
+
+
+async def _on_thread(
+    session: Session,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    stop: Sequence[str],
+    cancel: threading.Event,
+    usage: Usage,
+) -> AsyncIterator[str]:
+    """Run the blocking decode loop on a thread and hand its pieces over; the thread has ended when this ends."""
+    loop = asyncio.get_running_loop()
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def decode() -> None:
+        try:
+            # A request whose client left while it was queued costs nothing.
+            if not cancel.is_set():
+                for piece in session.complete(prompt, sampling, stop, cancel, usage):
+                    loop.call_soon_threadsafe(pieces.put_nowait, piece)
+        finally:
+            loop.call_soon_threadsafe(pieces.put_nowait, None)
+
+    worker = asyncio.create_task(asyncio.to_thread(decode))
+    try:
+        while (piece := await pieces.get()) is not None:
+            yield piece
+    finally:
+        cancel.set()
+        await asyncio.shield(worker)

@@ -1,0 +1,252 @@
+"""`oci-companion serve`: an OpenAI-compatible server around one session, on loopback, for this user only."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from lsp_server.models import catalog, store
+from lsp_server.models.chat import ChatFormatError
+
+from . import runfile, wire
+from .desk import Desk
+from .protocol import ContextTooLong, EngineError
+from .session import Session, Usage
+
+IDLE_SECONDS = 900.0
+CONTEXT = 8192
+"""Tokens of prompt and reply; twice what the models were trained to be prompted with."""
+FAILED_SECONDS = 5.0
+"""How long a server that could not load its model stays, to say why."""
+LOOPBACK = ("127.0.0.1", "localhost")
+
+log = logging.getLogger("oci-companion.serve")
+
+
+def serve(
+    model_id: str,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    idle_seconds: float = IDLE_SECONDS,
+    context: int = CONTEXT,
+    threads: int | None = None,
+) -> None:
+    """Serve a model until it has been idle for a while, or the process is told to end.
+
+    Args:
+        model_id: an exported model of the store.
+        host: a loopback address.
+        port: TCP port; 0 takes a free one, which the run file names.
+        idle_seconds: seconds without a request after which the server ends, and so gives its memory back.
+        context: most tokens of prompt and reply.
+        threads: compute threads; None: one a physical core.
+
+    Raises:
+        EngineError: the model is not installed, the host is not loopback, or the port is taken.
+    """
+    if host not in LOOPBACK:
+        raise EngineError(f"serve binds to this machine only; {host} is not one of {', '.join(LOOPBACK)}")
+    form = store.find(model_id)
+    if form is None:
+        raise EngineError(missing(model_id))
+    family = catalog.entry(model_id).family
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise EngineError(f"port {port} cannot be used ({error}); give another, or 0 for any") from error
+    token = secrets.token_urlsafe(32)
+    running = runfile.Running(model_id, os.getpid(), listener.getsockname()[1], token)
+    asyncio.run(
+        _run(running, listener, idle_seconds, lambda: Session(form.path, family, context, threads))
+    )
+
+
+def missing(model_id: str) -> str:
+    """What to do about a model that is not installed."""
+    step = "export" if store.pulled(model_id) else "pull"
+    then = "" if step == "export" else f", then `oci-companion model export {model_id}`"
+    return f"the model {model_id} is not installed: run `oci-companion model {step} {model_id}`{then}"
+
+
+async def _run(running: runfile.Running, listener: socket.socket, idle_seconds: float, load: Any) -> None:
+    desk = Desk(load)
+    app = build_app(running, desk)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    loading = asyncio.create_task(desk.load())
+    watching = asyncio.create_task(_end_when_idle(server, desk, idle_seconds))
+    listener.listen()
+    runfile.write(running)
+    log.info("serving %s at %s, process %d", running.model, running.endpoint, running.pid)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        runfile.withdraw(running)
+        for task in (loading, watching):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        log.info("ended")
+
+
+async def _end_when_idle(server: uvicorn.Server, desk: Desk, idle_seconds: float) -> None:
+    while not server.should_exit:
+        await asyncio.sleep(min(1.0, idle_seconds / 4))
+        idle = time.monotonic() - desk.last_used
+        if desk.state == "failed" and idle > FAILED_SECONDS:
+            log.error("the model could not be loaded: %s", desk.failure)
+            server.should_exit = True
+        elif desk.state == "ready" and idle > idle_seconds:
+            log.info("idle for %.0f s: ending", idle)
+            server.should_exit = True
+
+
+def build_app(running: runfile.Running, desk: Desk) -> Starlette:
+    """The web application: three routes, each refusing whoever has not the token."""
+
+    def allowed(request: Request) -> bool:
+        expected = f"Bearer {running.token}"
+        return hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode())
+
+    async def health(request: Request) -> Response:
+        if not allowed(request):
+            return _unauthorized()
+        body = {"state": desk.state, "model": running.model, "device": desk.device, "pid": running.pid}
+        return JSONResponse(body | {"context": desk.context, "error": desk.failure})
+
+    async def models(request: Request) -> Response:
+        if not allowed(request):
+            return _unauthorized()
+        model = {"id": running.model, "object": "model", "created": 0, "owned_by": "oci-companion"}
+        return JSONResponse({"object": "list", "data": [model]})
+
+    async def chat_completions(request: Request) -> Response:
+        if not allowed(request):
+            return _unauthorized()
+        try:
+            return await _complete(request, running.model, desk)
+        except wire.BadRequest as error:
+            return _error(400, str(error), "invalid_request_error", param=error.param)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            return _error(400, f"the body is not JSON: {error}", "invalid_request_error")
+        except ChatFormatError as error:
+            return _error(400, str(error), "invalid_request_error", param="messages")
+        except ContextTooLong as error:
+            return _error(400, str(error), "invalid_request_error", "context_length_exceeded", "messages")
+        except EngineError as error:
+            log.exception("request failed")
+            return _error(503, str(error), "server_error", _code(error))
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/v1/models", models),
+            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        ]
+    )
+
+
+async def _complete(request: Request, model: str, desk: Desk) -> Response:
+    body = await request.json()
+    asked = wire.parse(body, default_max_tokens=1024)
+    wanted = body.get("model")
+    if wanted not in (None, "", model):
+        message = f"this server has {model}, not {wanted}"
+        return _error(404, message, "invalid_request_error", "model_not_found", "model")
+    arrived = time.perf_counter()
+    answer, usage = wire.Answer(model), Usage()
+    prompt = await desk.encode(asked.messages)
+    reply = desk.reply(prompt, asked.sampling, asked.stop, request.is_disconnected, usage)
+    if asked.stream:
+        events = _events(reply, answer, usage, asked.include_usage, arrived)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    text = "".join([piece async for piece in reply])
+    return JSONResponse(answer.whole(text, usage, _queued(arrived, usage)))
+
+
+async def _events(
+    reply: AsyncIterator[str], answer: wire.Answer, usage: Usage, include_usage: bool, arrived: float
+) -> AsyncIterator[str]:
+    def event(data: dict[str, Any]) -> str:
+        return f"data: {json.dumps(data)}\n\n"
+
+    yield event(answer.chunk({"role": "assistant", "content": ""}))
+    try:
+        async for piece in reply:
+            yield event(answer.chunk({"content": piece}))
+    except EngineError as error:
+        log.exception("request failed in mid-stream")
+        yield event(wire.error_body(str(error), "server_error", _code(error)))
+        return
+    yield event(answer.chunk({}, usage.finish_reason))
+    if include_usage:
+        yield event(answer.usage_chunk(usage, _queued(arrived, usage)))
+    yield "data: [DONE]\n\n"
+
+
+def _queued(arrived: float, usage: Usage) -> float:
+    """Seconds a finished request spent waiting for its turn."""
+    return max(0.0, time.perf_counter() - arrived - usage.prefill_seconds - usage.decode_seconds)
+
+
+def _code(error: EngineError) -> str | None:
+    text = str(error).lower()
+    return "out_of_memory" if "memory" in text or "alloc" in text else None
+
+
+def _unauthorized() -> Response:
+    return _error(401, "wrong or missing bearer token", "authentication_error", "invalid_api_key")
+
+
+def _error(
+    status: int, message: str, kind: str, code: str | None = None, param: str | None = None
+) -> JSONResponse:
+    return JSONResponse(wire.error_body(message, kind, code, param), status)
+
+
+def main() -> None:
+    """Entry point of the detached process that the supervisor starts."""
+    parser = argparse.ArgumentParser(description=serve.__doc__)
+    parser.add_argument("--model", default=catalog.DEFAULT)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
+    parser.add_argument("--context", type=int, default=CONTEXT)
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    log_path = runfile.log_file(arguments.model)
+    logging.basicConfig(
+        filename=log_path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    try:
+        serve(
+            arguments.model,
+            port=arguments.port,
+            idle_seconds=arguments.idle_seconds,
+            context=arguments.context,
+            threads=arguments.threads,
+        )
+    except EngineError as error:
+        log.error("%s", error)
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

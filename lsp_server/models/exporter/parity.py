@@ -1,0 +1,172 @@
+"""Compare what was exported with PyTorch: structure at fp32 on two layers, and the whole folder on fixed prompts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import onnxruntime_genai
+import torch  # type: ignore[import-not-found,unused-ignore]
+from transformers import DynamicCache  # type: ignore[import-not-found,unused-ignore]
+
+STRUCTURE_TOLERANCE = 2e-3
+"""Largest |Δlogit| over the logits' largest magnitude that two fp32 graphs of one network may show (rounding
+leaves about 1e-5; a wrong rotary factor, norm or bias leaves more than 0.05)."""
+
+PROMPTS = (
+    'def is_prime(n: int) -> bool:\n    """Return whether n is prime."""\n    if n < 2:\n        return False\n'
+    "    for d in range(2, int(n ** 0.5) + 1):\n        if n % d == 0:\n            return False\n    return True\n",
+    "import json\nfrom pathlib import Path\n\n\nclass Store:\n    def __init__(self, path: Path) -> None:\n"
+    "        self.path = path\n        self.items: dict[str, int] = {}\n\n    def load(self) -> None:\n"
+    "        if self.path.exists():\n            self.items = json.loads(self.path.read_text())\n\n"
+    "    def save(self) -> None:\n        self.path.write_text(json.dumps(self.items, indent=2))\n",
+    "The test fails with an AssertionError: expected [1, 2, 3] but the function returned [3, 2, 1]. The reason is "
+    "that the list is reversed before it is returned. To fix this, remove the call to `reverse` and return the "
+    "list as it was built.\n\n```python\ndef collect(node):\n    out = []\n    while node:\n"
+    "        out.append(node.value)\n        node = node.next\n    return out\n```\n",
+    "Execution result: \nTraceback (most recent call last):\n  File \"test_gcd.py\", line 7, in test_gcd\n"
+    "    assert gcd(35, 21) == 7\nRecursionError: maximum recursion depth exceeded in comparison\n",
+)
+"""Fixed texts of the kind the models read and write: code, prose about code, a traceback."""
+
+ACCEPTED = {
+    # precision: (least top-1 agreement, largest mean KL in nats)
+    "fp32": (0.995, 1e-3),
+    "fp16": (0.98, 5e-3),
+    "int4": (0.80, 0.25),
+}
+"""What a whole folder must reach. int4 at block 32 loses a little on any model; a wrong graph agrees on
+under a tenth of the tokens."""
+
+
+class ParityError(Exception):
+    """The exported model does not compute what PyTorch computes."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Two-layer comparison at fp32."""
+
+    near: float
+    """Largest |Δlogit| ÷ largest |logit|, positions 0 to 63."""
+    far: float
+    """The same at positions past the rotary scaling's original reach."""
+    far_position: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whole-folder comparison on `PROMPTS`."""
+
+    top1: float
+    """Share of positions whose likeliest token is PyTorch's."""
+    kl: float
+    """Mean KL divergence from PyTorch's distribution, in nats."""
+    tokens: int
+    """Positions compared."""
+
+
+def structure(model: Any, folder: Path, layers: int) -> Structure:
+    """Compare the fp32 graph of the first `layers` layers with PyTorch's truncation.
+
+    Args:
+        model: the whole PyTorch model; truncated while this runs.
+        folder: holds `model.onnx`, built with the same number of layers.
+        layers: how many decoder layers both have.
+
+    Raises:
+        ParityError: they differ by more than `STRUCTURE_TOLERANCE`.
+    """
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    whole = model.model.layers
+    model.model.layers = whole[:layers]
+    try:
+        reach = model.config.max_position_embeddings
+        near = _difference(model, session, layers, past=0, new=64)
+        # A cache of random entries puts the next tokens at far positions without computing the way there.
+        far_position = max(0, min(reach - 16, 12_288))
+        far = _difference(model, session, layers, past=far_position, new=8)
+    finally:
+        model.model.layers = whole
+    found = Structure(near, far, far_position)
+    if not max(near, far) <= STRUCTURE_TOLERANCE:
+        raise ParityError(
+            f"the exported graph differs from PyTorch: |Δlogit| {near:.2g} of the largest logit near the start, "
+            f"{far:.2g} at position {far_position}; at most {STRUCTURE_TOLERANCE:g} is accepted"
+        )
+    return found
+
+
+def _difference(model: Any, session: Any, layers: int, past: int, new: int) -> float:
+    """Largest |Δlogit| ÷ largest |logit| over `new` random tokens after `past` random cache entries."""
+    config = model.config
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    random = np.random.default_rng(7)
+    ids = random.integers(0, config.vocab_size, (1, new), dtype=np.int64)
+    # [layer, key/value, batch, head, position, channel]
+    cache = random.standard_normal((layers, 2, 1, kv_heads, past, head), dtype=np.float32) * 0.5
+    feeds = {"input_ids": ids, "attention_mask": np.ones((1, past + new), dtype=np.int64)}
+    if "position_ids" in {i.name for i in session.get_inputs()}:
+        feeds["position_ids"] = np.arange(past, past + new, dtype=np.int64)[None]
+    torch_cache = DynamicCache()
+    for layer in range(layers):
+        key, value = cache[layer]
+        feeds[f"past_key_values.{layer}.key"], feeds[f"past_key_values.{layer}.value"] = key, value
+        torch_cache.update(torch.from_numpy(key), torch.from_numpy(value), layer)
+    ours = session.run(["logits"], feeds)[0][0]
+    with torch.inference_mode():
+        theirs = model(
+            input_ids=torch.from_numpy(ids),
+            past_key_values=torch_cache,
+            position_ids=torch.arange(past, past + new)[None],
+            cache_position=torch.arange(past, past + new),
+        ).logits[0].numpy()
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def agreement(model: Any, tokenizer: Any, folder: Path, precision: str) -> Agreement:
+    """Compare the finished folder, run as the engine runs it, with PyTorch on `PROMPTS`.
+
+    Raises:
+        ParityError: the tokenizers disagree, or the figures miss `ACCEPTED`.
+    """
+    runtime = onnxruntime_genai.Model(str(folder))
+    own_tokenizer = onnxruntime_genai.Tokenizer(runtime)
+    same, total, divergence = 0, 0, 0.0
+    for prompt in PROMPTS:
+        ids = tokenizer.encode(prompt, add_special_tokens=False)
+        own_ids = own_tokenizer.encode(prompt).tolist()
+        if own_ids[-len(ids) :] != ids:
+            raise ParityError(f"the runtime's tokenizer splits {prompt[:30]!r}… unlike the model's own")
+        parameters = onnxruntime_genai.GeneratorParams(runtime)
+        parameters.set_search_options(max_length=len(ids) + 1, do_sample=False)
+        generator = onnxruntime_genai.Generator(runtime, parameters)
+        generator.append_tokens(np.asarray(ids, dtype=np.int32))
+        ours = torch.from_numpy(np.array(generator.get_output("logits"), dtype=np.float32)[0])
+        with torch.inference_mode():
+            theirs = model(input_ids=torch.tensor([ids])).logits[0].float()
+        ours, theirs = ours.log_softmax(-1), theirs.log_softmax(-1)
+        same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
+        divergence += float((theirs.exp() * (theirs - ours)).sum())
+        total += len(ids)
+    found = Agreement(same / total, divergence / total, total)
+    least, largest = ACCEPTED[precision]
+    # `not (a and b)` also refuses NaN.
+    if not (found.top1 >= least and found.kl <= largest):
+        raise ParityError(
+            f"the {precision} folder agrees with PyTorch on {found.top1:.1%} of {total} tokens (KL {found.kl:.3g}); "
+            f"at least {least:.1%} (KL at most {largest:g}) is accepted"
+        )
+    return found
+
+
+def figures(two_layers: Structure, whole: Agreement | None) -> dict[str, Any]:
+    """What the manifest records."""
+    return json.loads(  # type: ignore[no-any-return]
+        json.dumps({"structure": asdict(two_layers), "agreement": asdict(whole) if whole else None})
+    )

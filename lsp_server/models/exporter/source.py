@@ -1,0 +1,58 @@
+"""Load a model from its source folder with PyTorch: a GGUF file or a Hugging Face folder of safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch  # type: ignore[import-not-found,unused-ignore]
+from transformers import (  # type: ignore[import-not-found,unused-ignore]
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
+
+
+def load(source: Path) -> tuple[Any, Any]:
+    """Return (model in float32 on the CPU, tokenizer).
+
+    Args:
+        source: folder with exactly one `.gguf` file, or with `config.json` and safetensors.
+
+    Raises:
+        ValueError: the folder holds several GGUF files.
+    """
+    ggufs = sorted(source.glob("*.gguf"))
+    if len(ggufs) > 1:
+        raise ValueError(f"{source} holds {len(ggufs)} GGUF files; keep the one to export")
+    extra: dict[str, Any] = {"local_files_only": True}
+    if ggufs:
+        extra["gguf_file"] = ggufs[0].name
+    tokenizer = AutoTokenizer.from_pretrained(str(source), **extra)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(source), dtype=torch.float32, attn_implementation="eager", **extra
+    )
+    return model.eval(), tokenizer
+
+
+def stage(model: Any, tokenizer: Any, folder: Path, stop_ids: list[int]) -> None:
+    """Write configuration and tokenizer, without weights, where the builder looks for them.
+
+    Args:
+        model, tokenizer: as `load` returned them.
+        folder: is created.
+        stop_ids: ids that end a reply; they go into `generation_config.json` beside the model's own.
+    """
+    folder.mkdir(parents=True)
+    # GGUF carries no architectures list, which is what the builder dispatches on.
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    own = model.generation_config.eos_token_id
+    own_ids = own if isinstance(own, list) else [own] if own is not None else []
+    # Ids past the embedding (CL-34B, SC2-7B ship such) can never be produced.
+    ids = sorted({i for i in [*own_ids, *stop_ids] if 0 <= i < model.config.vocab_size})
+    model.generation_config.eos_token_id = ids or None
+    # A shipped sampling default would make "greedy" depend on the file it came from.
+    for name, neutral in (("do_sample", False), ("temperature", None), ("top_p", None), ("top_k", None)):
+        setattr(model.generation_config, name, neutral)
+    model.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
