@@ -78,8 +78,11 @@ class Usage:
         """How much was written over the workspace, which is kept in memory."""
         try:
             found = os.statvfs(f"/proc/{pid}/root{self._launch.workspace}")
+            outside = os.statvfs(self._launch.workspace)
         except OSError:
             return 0  # not mounted yet, or ended
+        if found.f_fsid == outside.f_fsid:
+            return 0  # the process still sees this machine's own file system
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
