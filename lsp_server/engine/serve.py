@@ -28,6 +28,7 @@ from . import runfile, wire
 from .desk import Desk
 from .protocol import ContextTooLong, EngineError
 from .session import Session, Usage
+from .supervise import missing
 
 IDLE_SECONDS = 900.0
 CONTEXT = 8192
@@ -74,22 +75,15 @@ def serve(
         raise EngineError(f"port {port} cannot be used ({error}); give another, or 0 for any") from error
     token = secrets.token_urlsafe(32)
     running = runfile.Running(model_id, os.getpid(), listener.getsockname()[1], token)
-    asyncio.run(
-        _run(running, listener, idle_seconds, lambda: Session(form.path, family, context, threads))
-    )
-
-
-def missing(model_id: str) -> str:
-    """What to do about a model that is not installed."""
-    step = "export" if store.pulled(model_id) else "pull"
-    then = "" if step == "export" else f", then `oci-companion model export {model_id}`"
-    return f"the model {model_id} is not installed: run `oci-companion model {step} {model_id}`{then}"
+    asyncio.run(_run(running, listener, idle_seconds, lambda: Session(form.path, family, context, threads)))
 
 
 async def _run(running: runfile.Running, listener: socket.socket, idle_seconds: float, load: Any) -> None:
     desk = Desk(load)
     app = build_app(running, desk)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+    )
     server = uvicorn.Server(config)
     loading = asyncio.create_task(desk.load())
     watching = asyncio.create_task(_end_when_idle(server, desk, idle_seconds))
@@ -177,7 +171,9 @@ async def _complete(request: Request, model: str, desk: Desk) -> Response:
     reply = desk.reply(prompt, asked.sampling, asked.stop, request.is_disconnected, usage)
     if asked.stream:
         events = _events(reply, answer, usage, asked.include_usage, arrived)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return StreamingResponse(
+            events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
     text = "".join([piece async for piece in reply])
     return JSONResponse(answer.whole(text, usage, _queued(arrived, usage)))
 

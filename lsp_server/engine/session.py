@@ -15,8 +15,8 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-import onnxruntime_genai
-import psutil
+import onnxruntime_genai  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]
 
 from lsp_server.models import chat
 from lsp_server.models.catalog import Family
@@ -189,9 +189,7 @@ class Session:
             parameters.set_speculative_options(ngram_size=NGRAM_SIZE, max_draft_tokens=DRAFT_TOKENS)
         return onnxruntime_genai.Generator(self._model, parameters)
 
-    def _tokens(
-        self, sampling: Sampling, limit: int, cancel: threading.Event, usage: Usage
-    ) -> Iterator[int]:
+    def _tokens(self, sampling: Sampling, limit: int, cancel: threading.Event, usage: Usage) -> Iterator[int]:
         started = time.perf_counter()
         random = np.random.default_rng(sampling.seed)
         generator = self._generator

@@ -94,7 +94,7 @@ def download(
         Cancelled: `cancel` was set; what has arrived stays for the next attempt.
     """
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     total = sum(file.size for file in files)
     before = 0

@@ -82,5 +82,3 @@ def _get(known: ModelEntry, folder: Path, progress: Progress, cancel: threading.
 def _check_disk(known: ModelEntry, folder: Path, total: int) -> None:
     there = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     need_disk(folder, max(0, total - there) + SPARE, f"{known.id}")
-
-

@@ -112,8 +112,12 @@ def remove(model_id: str) -> int:
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
+def lock(name: str, wait: float = 1.0) -> Iterator[None]:
     """Hold the lock between processes that guards one model (or another named thing) in the store.
+
+    Args:
+        name: what it guards.
+        wait: seconds to wait for another process that has it.
 
     Raises:
         ModelError: another process has held it for too long to be waited for.
@@ -121,7 +125,7 @@ def lock(name: str) -> Iterator[None]:
     folder = home() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(folder / f"{name}.lock", timeout=1):
+        with filelock.FileLock(folder / f"{name}.lock", timeout=wait):
             yield
     except filelock.Timeout as error:
         raise ModelError(

@@ -48,7 +48,9 @@ def verify(file: Path, size: int, digest: str, algorithm: str, cancel: threading
     found = "" if actual_size != size else _digest(file, size, algorithm, cancel)
     if found != digest:
         file.unlink()
-        detail = f"{actual_size} bytes instead of {size}" if not found else f"{algorithm} {found}, not {digest}"
+        detail = (
+            f"{actual_size} bytes instead of {size}" if not found else f"{algorithm} {found}, not {digest}"
+        )
         raise WrongContent(
             f"{file.name} is not the published file ({detail}); it was deleted. Pull again; if this happens twice, "
             "the source or something on the way to it alters files"
@@ -56,10 +58,8 @@ def verify(file: Path, size: int, digest: str, algorithm: str, cancel: threading
 
 
 def _digest(file: Path, size: int, algorithm: str, cancel: threading.Event) -> str:
-    if algorithm == "git":
-        state = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    else:
-        state = hashlib.sha256()
+    git = algorithm == "git"
+    state = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if git else hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(BLOCK):
             check_cancel(cancel)

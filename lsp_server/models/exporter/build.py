@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import onnxruntime_genai.models as genai_models
+import onnxruntime_genai.models as genai_models  # type: ignore[import-untyped,unused-ignore]
 
 # The builder's own modules import each other as top-level names, as if run as a script.
 sys.path.insert(0, str(Path(genai_models.__file__).parent))
 
-from builder import (  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
+from builder import (  # type: ignore[import-not-found,unused-ignore]
     parse_extra_options,
     set_io_dtype,
     set_onnx_dtype,
 )
-from builders import (  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
+from builders import (  # type: ignore[import-not-found,unused-ignore]
     GemmaModel,
     LlamaModel,
     Model,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import onnxruntime_genai
+import onnxruntime  # type: ignore[import-untyped,unused-ignore]
+import onnxruntime_genai  # type: ignore[import-untyped,unused-ignore]
 import torch  # type: ignore[import-not-found,unused-ignore]
 from transformers import DynamicCache  # type: ignore[import-not-found,unused-ignore]
 
-STRUCTURE_TOLERANCE = 2e-3
+STRUCTURE_TOLERANCE = 5e-4
 """Largest |Δlogit| over the logits' largest magnitude that two fp32 graphs of one network may show (rounding
 leaves about 1e-5; a wrong rotary factor, norm or bias leaves more than 0.05)."""
 
@@ -28,7 +28,7 @@ PROMPTS = (
     "that the list is reversed before it is returned. To fix this, remove the call to `reverse` and return the "
     "list as it was built.\n\n```python\ndef collect(node):\n    out = []\n    while node:\n"
     "        out.append(node.value)\n        node = node.next\n    return out\n```\n",
-    "Execution result: \nTraceback (most recent call last):\n  File \"test_gcd.py\", line 7, in test_gcd\n"
+    'Execution result: \nTraceback (most recent call last):\n  File "test_gcd.py", line 7, in test_gcd\n'
     "    assert gcd(35, 21) == 7\nRecursionError: maximum recursion depth exceeded in comparison\n",
 )
 """Fixed texts of the kind the models read and write: code, prose about code, a traceback."""
@@ -37,10 +37,10 @@ ACCEPTED = {
     # precision: (least top-1 agreement, largest mean KL in nats)
     "fp32": (0.995, 1e-3),
     "fp16": (0.98, 5e-3),
-    "int4": (0.80, 0.25),
+    "int4": (0.85, 0.2),
 }
-"""What a whole folder must reach. int4 at block 32 loses a little on any model; a wrong graph agrees on
-under a tenth of the tokens."""
+"""What a whole folder must reach. int4 at block 32 loses a little on any model (96 % and 0.044 for the 1.5B
+default, less for smaller ones); a wrong graph agrees on under a tenth of the tokens."""
 
 
 class ParityError(Exception):
@@ -120,12 +120,16 @@ def _difference(model: Any, session: Any, layers: int, past: int, new: int) -> f
         torch_cache.update(torch.from_numpy(key), torch.from_numpy(value), layer)
     ours = session.run(["logits"], feeds)[0][0]
     with torch.inference_mode():
-        theirs = model(
-            input_ids=torch.from_numpy(ids),
-            past_key_values=torch_cache,
-            position_ids=torch.arange(past, past + new)[None],
-            cache_position=torch.arange(past, past + new),
-        ).logits[0].numpy()
+        theirs = (
+            model(
+                input_ids=torch.from_numpy(ids),
+                past_key_values=torch_cache,
+                position_ids=torch.arange(past, past + new)[None],
+                cache_position=torch.arange(past, past + new),
+            )
+            .logits[0]
+            .numpy()
+        )
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 

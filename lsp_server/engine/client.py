@@ -1,0 +1,293 @@
+"""An Engine over any OpenAI-compatible endpoint.
+
+Errors, all of them EngineError:
+
+    EngineError
+    ├── ContextTooLong      the prompt does not fit
+    ├── EndpointDown        nothing answers there
+    ├── Refused             it answers, and will not: token, model, request, memory
+    └── StreamBroken        it began to answer and broke off
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .protocol import ContextTooLong, EngineError, Message, Sampling
+
+# httpx takes a good part of the half second in which the language server must answer: imported at first use.
+if TYPE_CHECKING:
+    import httpx
+
+CONNECT_SECONDS = 5.0
+CANCEL_POLL = 0.05
+"""Seconds between two looks at `cancel` while nothing arrives."""
+
+
+class EndpointDown(EngineError):
+    """Nothing answers at the endpoint."""
+
+
+class Refused(EngineError):
+    """The endpoint answered with an error."""
+
+
+class StreamBroken(EngineError):
+    """The endpoint broke off in the middle of a reply."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the last reply cost, as far as the endpoint tells."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    queued_seconds: float | None = None
+    prefill_seconds: float | None = None
+    decode_seconds: float | None = None
+    finish_reason: str | None = None
+
+
+class HttpEngine:
+    """Streams replies from an endpoint.
+
+    Args:
+        endpoint: base address up to and with `/v1` (added when it has no path).
+        token: bearer token, empty for none.
+        model: id to ask for; empty: the first that the endpoint lists.
+    """
+
+    def __init__(self, endpoint: str, token: str = "", model: str = "") -> None:
+        parts = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise EngineError(f"'{endpoint}' is no endpoint; write it like http://127.0.0.1:8000/v1")
+        path = parts.path.rstrip("/") or "/v1"
+        self.endpoint = f"{parts.scheme}://{parts.netloc}{path}"
+        self.last_cost: Cost | None = None
+        """What the latest finished reply cost."""
+        self._local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        self._token = token
+        self._model = model
+
+    @property
+    def model(self) -> str:
+        """Id of the model that answers; empty until the endpoint was asked, if none was given."""
+        return self._model
+
+    def stream(
+        self, messages: Sequence[Message], sampling: Sampling, cancel: threading.Event
+    ) -> Iterator[str]:
+        """Yield the reply piece by piece; ends within 0.2 s of `cancel`, whatever the endpoint does.
+
+        Raises:
+            EngineError: one of the tree at the top of this module, with what mends it.
+        """
+        arrived: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+        reader = _Reader(self._read(messages, sampling, arrived), arrived)
+        reader.start()
+        try:
+            while not cancel.is_set():
+                try:
+                    item = arrived.get(timeout=CANCEL_POLL)
+                except queue.Empty:
+                    continue
+                if item is None:
+                    return
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            reader.stop()
+
+    async def _read(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        arrived: queue.SimpleQueue[str | Exception | None],
+    ) -> None:
+        """Runs on the reader's thread: put every piece of the reply into `arrived`."""
+        import httpx
+        from httpx_sse import aconnect_sse
+
+        self.last_cost = None
+        streaming = False
+        try:
+            async with self._client() as client:
+                if not self._model:
+                    self._model = await self._first_model(client)
+                body = self._body(messages, sampling)
+                async with aconnect_sse(
+                    client, "POST", f"{self.endpoint}/chat/completions", json=body
+                ) as source:
+                    await self._check(source.response)
+                    streaming = True
+                    await self._pieces(source, arrived)
+        except httpx.ConnectError as error:
+            raise EndpointDown(
+                f"nothing answers at {self.endpoint} ({error}): start the server there, or correct the setting "
+                "oci.endpoint (empty: the companion starts its own)"
+            ) from error
+        except httpx.HTTPError as error:
+            if streaming or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+                raise self._broken(str(error) or type(error).__name__) from error
+            raise EndpointDown(
+                f"{self.endpoint} could not be asked: {error or type(error).__name__}"
+            ) from error
+
+    def _broken(self, reason: str) -> StreamBroken:
+        return StreamBroken(
+            f"{self.endpoint} broke off in the middle of the reply ({reason}): the server may have run out of "
+            "memory or been ended; look at its log and try again"
+        )
+
+    def _client(self) -> httpx.AsyncClient:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        # No read timeout: a long prompt may take a minute before its first token, and cancel works meanwhile.
+        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+        # A proxy from the environment must not see what is said on this machine.
+        return httpx.AsyncClient(
+            headers=headers,
+            timeout=timeout,
+            trust_env=not self._local,
+            verify=self.endpoint.startswith("https"),
+        )
+
+    def _body(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if sampling.temperature > 0:
+            body["top_p"] = sampling.top_p
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        return body
+
+    async def _first_model(self, client: httpx.AsyncClient) -> str:
+        response = await client.get(f"{self.endpoint}/models")
+        await self._check(response)
+        try:
+            return str(response.json()["data"][0]["id"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise Refused(f"{self.endpoint} lists no model; name one in the setting oci.model") from error
+
+    async def _check(self, response: httpx.Response) -> None:
+        """Turn an HTTP error into an EngineError with its remedy."""
+        if response.is_success:
+            return
+        text = (await response.aread()).decode(errors="replace")
+        message, code = _error_fields(text)
+        status = response.status_code
+        if code == "context_length_exceeded" or "context length" in message.lower():
+            raise ContextTooLong(message)
+        if status in (401, 403):
+            raise Refused(
+                f"{self.endpoint} refuses the token ({message}): set the right one for this endpoint"
+            )
+        if status == 404:
+            raise Refused(
+                f"{self.endpoint} has no model '{self._model}' or no chat there ({message}): correct oci.model or "
+                "oci.endpoint"
+            )
+        raise self._failure(message, code, f"status {status}")
+
+    def _failure(self, message: str, code: str | None, where: str) -> Refused:
+        if code == "out_of_memory" or "out of memory" in message.lower():
+            return Refused(
+                f"the model ran out of memory ({message}): close what uses it, take a smaller model, or lower the "
+                "context (oci-companion serve --context)"
+            )
+        return Refused(f"{self.endpoint} answered with an error ({where}): {message}")
+
+    async def _pieces(self, source: Any, arrived: queue.SimpleQueue[str | Exception | None]) -> None:
+        finish_reason: str | None = None
+        ended = False
+        async for event in source.aiter_sse():
+            if event.data == "[DONE]":
+                ended = True
+                break
+            try:
+                data = json.loads(event.data)
+            except ValueError as error:
+                raise self._broken(f"sent {event.data[:80]!r}") from error
+            if "error" in data:
+                raise self._failure(*_error_fields(event.data), "in mid-reply")
+            for choice in data.get("choices") or []:
+                if text := (choice.get("delta") or {}).get("content"):
+                    arrived.put(text)
+                finish_reason = choice.get("finish_reason") or finish_reason
+            if data.get("usage"):
+                self.last_cost = _cost(data, finish_reason)
+        if not ended and finish_reason is None:
+            raise self._broken("the stream ended without its end mark")
+
+
+class _Reader(threading.Thread):
+    """Runs one request in an event loop of its own, where it can be cancelled at any point of it."""
+
+    def __init__(self, request: Any, arrived: queue.SimpleQueue[str | Exception | None]) -> None:
+        super().__init__(name="oci-engine-reader", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(request)
+        self._arrived = arrived
+
+    def run(self) -> None:
+        """Run the request; its end, good or bad, is the last item in the queue."""
+        last: Exception | None = None
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:
+            last = error
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+            self._arrived.put(last)
+
+    def stop(self) -> None:
+        """Cancel the request and let its connection close; returns at once."""
+        try:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        except RuntimeError:
+            # The loop is closed: the request has ended by itself.
+            return
+
+
+def _error_fields(text: str) -> tuple[str, str | None]:
+    """Message and code of an error body, in OpenAI's form or any other."""
+    try:
+        error = json.loads(text)
+        error = error.get("error", error)
+        if isinstance(error, dict):
+            return str(error.get("message") or error), error.get("code")
+        return str(error), None
+    except (ValueError, AttributeError):
+        return text[:300].strip() or "no message", None
+
+
+def _cost(data: dict[str, Any], finish_reason: str | None) -> Cost:
+    usage, timings = data["usage"], data.get("timings") or {}
+    return Cost(
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+        queued_seconds=timings.get("queued_seconds"),
+        prefill_seconds=timings.get("prefill_seconds"),
+        decode_seconds=timings.get("decode_seconds"),
+        finish_reason=finish_reason,
+    )

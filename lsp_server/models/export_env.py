@@ -1,0 +1,118 @@
+"""The environment that exports run in: torch and transformers stay out of the companion's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+from .store import ModelError, home, lock, need_disk
+from .transfer import check_cancel
+
+Step = Callable[[str], None]
+"""Called with a line that says what is being done."""
+
+TORCH = "torch==2.13.0"
+PACKAGES = (
+    "accelerate==1.15.0",
+    "gguf==0.19.0",
+    "numpy==2.4.6",
+    "onnx==1.23.2",
+    "onnx-ir==1.1.0",
+    "onnxruntime==1.31.1",
+    "onnxruntime-genai==0.18.0",
+    "transformers==5.23.0",
+)
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""Where PyTorch publishes builds without CUDA; on Linux the package index's own build drags in gigabytes of it."""
+DISK = 3 << 30
+"""Bytes that the environment takes, with room for pip to work."""
+
+
+def ensure(step: Step, cancel: threading.Event) -> Path:
+    """Return the environment's python, making the environment if there is none for these versions.
+
+    Args:
+        step: told what is being installed.
+        cancel: stops the installation; the next attempt begins it anew.
+
+    Raises:
+        NotEnoughDisk: no room.
+        ModelError: pip failed, or `cancel` was set (`Cancelled`).
+    """
+    pins = "\n".join([sys.version, TORCH, *PACKAGES])
+    folder = home() / "export-env" / hashlib.sha256(pins.encode()).hexdigest()[:16]
+    # A marker written last instead of a rename at the end: environments do not survive being moved.
+    marker = folder / "complete.json"
+    python = folder / "bin" / "python"
+    with lock("export-env", wait=3600):
+        if marker.is_file():
+            return python
+        need_disk(folder, DISK, "the export environment")
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        step("making the export environment")
+        venv.create(folder, with_pip=True)
+        step("installing PyTorch into it")
+        _install_torch(python, step, cancel)
+        step("installing the exporter into it")
+        _pip(python, ["install", *PACKAGES], cancel)
+        marker.write_text(
+            json.dumps({"python": sys.version, "packages": [TORCH, *PACKAGES]}), encoding="utf-8"
+        )
+    return python
+
+
+def _install_torch(python: Path, step: Step, cancel: threading.Event) -> None:
+    """Install a CPU build: the index's own if that is one, else PyTorch's, else whatever there is."""
+    if _needs_cuda(_pip(python, ["install", "--dry-run", "--no-deps", "--report", "-", TORCH], cancel)):
+        try:
+            # Found out fast when this index cannot be reached; its libraries come from there as well.
+            options = ["--index-url", CPU_INDEX, "--retries", "0", "--timeout", "8"]
+            _pip(python, ["install", *options, TORCH], cancel)
+            return
+        except PipFailed:
+            step("PyTorch's CPU builds cannot be reached: installing the one with CUDA, some gigabytes")
+    _pip(python, ["install", TORCH], cancel)
+
+
+def _needs_cuda(report: str) -> bool:
+    """Whether pip's installation report names a torch that depends on CUDA's libraries."""
+    requires = json.loads(report)["install"][0]["metadata"].get("requires_dist", [])
+    return any(name.startswith(("nvidia-", "cuda-", "triton")) for name in requires)
+
+
+class PipFailed(ModelError):
+    """pip ended with an error."""
+
+
+def _pip(python: Path, arguments: list[str], cancel: threading.Event) -> str:
+    """Run the environment's pip, which honours the user's configuration; return its standard output."""
+    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as pip:
+        try:
+            while True:
+                try:
+                    output, errors = pip.communicate(timeout=0.2)
+                    break
+                except subprocess.TimeoutExpired:
+                    check_cancel(cancel)
+        except BaseException:
+            os.killpg(pip.pid, signal.SIGKILL)
+            raise
+    if pip.returncode != 0:
+        tail = "\n".join(errors.strip().splitlines()[-3:])
+        raise PipFailed(
+            f"pip could not install the export environment: {tail}\nConnect to the package index and run the "
+            "same command again"
+        )
+    return output
