@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 
 from .protocol import EngineError, Message, Sampling
 from .session import Session, Usage
@@ -81,7 +81,7 @@ class Desk:
         stop: Sequence[str],
         gone: Callable[[], Awaitable[bool]],
         usage: Usage,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Yield the reply's pieces when the queue has come to it; ends early once `gone()` says so.
 
         Raises:
@@ -92,13 +92,14 @@ class Desk:
         self.waiting += 1
         watch = asyncio.create_task(_watch(gone, cancel))
         try:
-            async with self._turn:
-                async for piece in _on_thread(session, prompt, sampling, stop, cancel, usage):
+            async with (
+                self._turn,
+                aclosing(_on_thread(session, prompt, sampling, stop, cancel, usage)) as pieces,
+            ):
+                async for piece in pieces:
                     yield piece
         finally:
             watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
             self.waiting -= 1
             self.last_used = time.monotonic()
 
@@ -116,8 +117,8 @@ async def _on_thread(
     stop: Sequence[str],
     cancel: threading.Event,
     usage: Usage,
-) -> AsyncIterator[str]:
-    """Run the blocking decode loop on a thread and hand its pieces over; the thread has ended when this ends."""
+) -> AsyncGenerator[str]:
+    """Run the blocking decode loop on a thread and hand its pieces over; when closed, it ends at the next token."""
     loop = asyncio.get_running_loop()
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
 

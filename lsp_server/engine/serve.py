@@ -12,7 +12,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import uvicorn
@@ -174,20 +175,22 @@ async def _complete(request: Request, model: str, desk: Desk) -> Response:
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
-    text = "".join([piece async for piece in reply])
+    async with aclosing(reply) as pieces:
+        text = "".join([piece async for piece in pieces])
     return JSONResponse(answer.whole(text, usage, _queued(arrived, usage)))
 
 
 async def _events(
-    reply: AsyncIterator[str], answer: wire.Answer, usage: Usage, include_usage: bool, arrived: float
+    reply: AsyncGenerator[str], answer: wire.Answer, usage: Usage, include_usage: bool, arrived: float
 ) -> AsyncIterator[str]:
     def event(data: dict[str, Any]) -> str:
         return f"data: {json.dumps(data)}\n\n"
 
     yield event(answer.chunk({"role": "assistant", "content": ""}))
     try:
-        async for piece in reply:
-            yield event(answer.chunk({"content": piece}))
+        async with aclosing(reply) as pieces:
+            async for piece in pieces:
+                yield event(answer.chunk({"content": piece}))
     except EngineError as error:
         log.exception("request failed in mid-stream")
         yield event(wire.error_body(str(error), "server_error", _code(error)))

@@ -52,7 +52,7 @@ def core_count() -> int:
 class Session:
     """A loaded ONNX folder with one generator kept alive, so that a shared prefix is never computed twice.
 
-    Not for use by several threads at once, `encode` excepted.
+    Makes one reply at a time; a second one waits for the first to end.
 
     Args:
         folder: as `models.export` leaves it.
@@ -97,7 +97,7 @@ class Session:
         self._reuse, self._speculate = reuse, speculate
         self._generator: Any = None
         self._cached: list[int] = []
-        self._tokenizing = threading.Lock()
+        self._tokenizing, self._replying = threading.Lock(), threading.Lock()
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Render a conversation in the model's chat format and return its token ids.
@@ -147,6 +147,18 @@ class Session:
         Raises:
             EngineError: the runtime failed, memory being the usual reason; the cache is dropped.
         """
+        # A reply that was given up may still be at its last token when the next one begins.
+        with self._replying:
+            yield from self._complete(prompt, sampling, stop, cancel, usage)
+
+    def _complete(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        stop: Sequence[str],
+        cancel: threading.Event,
+        usage: Usage,
+    ) -> Iterator[str]:
         usage.prompt_tokens = len(prompt)
         try:
             if not self._prefill(prompt, cancel, usage):

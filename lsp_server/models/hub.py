@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -53,29 +54,39 @@ def listing(entry: ModelEntry) -> tuple[str, tuple[RemoteFile, ...]]:
     """
     if entry.files:
         return entry.revision, tuple(RemoteFile(f.name, f.size, f.sha256, "sha256") for f in entry.files)
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
+    url = f"{endpoint()}/api/models/{entry.repo}/revision/{entry.revision}"
     try:
-        info = HfApi(endpoint=endpoint()).model_info(
-            entry.repo, revision=entry.revision, files_metadata=True, timeout=10
-        )
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        with _client() as client:
+            response = client.get(url, params={"blobs": "true"})
+            response.raise_for_status()
+            info = response.json()
+        siblings = {sibling["rfilename"]: sibling for sibling in info["siblings"]}
+        chosen = [name for name in siblings if WANTED.fullmatch(name)]
+        if not any(name.endswith(".safetensors") for name in chosen):
+            chosen += [name for name in siblings if PICKLED.fullmatch(name)]
+        files = tuple(_remote(siblings[name]) for name in chosen)
+        commit = str(info["sha"])
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         raise Unreachable(f"{endpoint()} gave no list of the files of {entry.repo}: {error}") from error
-    siblings = info.siblings or []
-    chosen = [s for s in siblings if WANTED.fullmatch(s.rfilename)]
-    if not any(s.rfilename.endswith(".safetensors") for s in chosen):
-        chosen += [s for s in siblings if PICKLED.fullmatch(s.rfilename)]
-    files = tuple(
-        RemoteFile(s.rfilename, s.lfs.size, s.lfs.sha256, "sha256")
-        if s.lfs
-        else RemoteFile(s.rfilename, s.size or 0, s.blob_id or "", "git")
-        for s in chosen
-    )
-    if not files or not info.sha:
+    if not files:
         raise Unreachable(f"{entry.repo} at {endpoint()} holds no model files")
-    return info.sha, files
+    return commit, files
+
+
+def _remote(sibling: dict[str, Any]) -> RemoteFile:
+    """A file of the hub's listing: large ones carry a SHA-256, small ones git's id."""
+    if lfs := sibling.get("lfs"):
+        return RemoteFile(sibling["rfilename"], lfs["size"], lfs["sha256"], "sha256")
+    return RemoteFile(sibling["rfilename"], sibling["size"], sibling["blobId"], "git")
+
+
+def _client() -> httpx.Client:
+    """A client that carries the user's hub token, if there is one, and no other trace of them."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=headers)
 
 
 def download(
@@ -94,11 +105,10 @@ def download(
         Cancelled: `cancel` was set; what has arrived stays for the next attempt.
     """
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils._headers import build_hf_headers
 
     total = sum(file.size for file in files)
     before = 0
-    with httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=build_hf_headers()) as client:
+    with _client() as client:
         for file in files:
             whole = folder / file.name
             if not whole.exists():
