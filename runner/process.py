@@ -199,4 +199,7 @@ def _signal_name(number: int) -> str:
 def _last_error(output: str) -> str:
     """pytest's own words for what it could not do."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "")
+    for mark in (" error: ", "ERROR: ", "Error: "):
+        if found := next((line for line in lines if mark in line and "usage:" not in line), None):
+            return found
+    return lines[-1] if lines else ""

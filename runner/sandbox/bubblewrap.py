@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from runner.interpreter import Interpreter
 from runner.request import TestRequest
+from runner.sandbox import seccomp
 from runner.sandbox.launch import INSIDE, Launch
 
 _INSIDE_AT = "/run/oci-companion/inside"
@@ -73,6 +74,8 @@ def launch(
     ]
     if request.workspace != workspace and request.workspace.is_symlink():
         arguments[-4:-4] = ["--symlink", str(workspace), str(request.workspace)]
+    if (filter_program := seccomp.program()) is not None:
+        arguments += ["--seccomp", str(_memory_file(filter_program, made.descriptors))]
     for name, value in environment.items():
         arguments += ["--setenv", name, value]
     options = _memory_file(
