@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lsp_server.engine.protocol import Engine
+    from lsp_server.models.catalog import Device, Precision
+    from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request, Snapshot
 
 VERIFIED, NOT_VERIFIED, COULD_NOT_RUN = 0, 1, 2
@@ -77,8 +82,12 @@ def _parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="write the code at a line")
     generate.add_argument("path", metavar="PATH")
-    generate.add_argument("--at", type=int, required=True, metavar="LINE", help="a stub, a docstring or a comment")
-    generate.add_argument("--to", type=int, metavar="LINE", help="last line of a selection that begins at --at")
+    generate.add_argument(
+        "--at", type=int, required=True, metavar="LINE", help="a stub, a docstring or a comment"
+    )
+    generate.add_argument(
+        "--to", type=int, metavar="LINE", help="last line of a selection that begins at --at"
+    )
     generate.set_defaults(run=_generate)
 
     for command in (fix, generate):
@@ -105,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the engine: an OpenAI-compatible server on loopback")
     serve.add_argument("--model", default="", metavar="ID")
     serve.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    serve.add_argument("--idle", type=float, default=15.0, metavar="MINUTES", help="end after so long without a request")
+    serve.add_argument(
+        "--idle", type=float, default=15.0, metavar="MINUTES", help="end after so long without a request"
+    )
     serve.add_argument("--stop", action="store_true", help="end the engine that runs for this model")
     serve.set_defaults(run=_serve)
 
@@ -124,8 +135,12 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--time-limit", type=float, default=120.0, metavar="SECONDS")
     command.add_argument("--test-timeout", type=float, default=10.0, metavar="SECONDS", help="for one test")
     command.add_argument("--model", default="", metavar="ID")
-    command.add_argument("--endpoint", default="", metavar="URL", help="an OpenAI-compatible server instead of ours")
-    command.add_argument("--workspace", type=Path, metavar="FOLDER", help="the project's root; found if not given")
+    command.add_argument(
+        "--endpoint", default="", metavar="URL", help="an OpenAI-compatible server instead of ours"
+    )
+    command.add_argument(
+        "--workspace", type=Path, metavar="FOLDER", help="the project's root; found if not given"
+    )
     command.add_argument("--interpreter", default="", metavar="PYTHON", help="the Python that runs the tests")
     command.add_argument("--sandbox", default="auto", choices=["auto", "strict", "off"])
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -138,7 +153,9 @@ def _fix(options: argparse.Namespace) -> int:
     file, _, test = options.path.partition("::")
     snapshot, path = _snapshot(file, options.workspace)
     if test and not is_test_file(path):
-        raise UsageError(f"{path} is not a test file, so {options.path} names no test: write TEST_FILE::TEST.")
+        raise UsageError(
+            f"{path} is not a test file, so {options.path} names no test: write TEST_FILE::TEST."
+        )
     node = f"{path}::{test}" if test else ""
     request = FixRequest(snapshot, path, node, line=options.line, instruction=options.instruction)
     return _work(request, options)
@@ -208,8 +225,21 @@ def _apply(proposal: Proposal, console: Console) -> None:
     elif path.read_bytes() != proposal.task.document.text.encode("utf-8"):
         console.print(f"Not applied: {proposal.task.document.path} has changed meanwhile.")
     else:
-        replace_file(path, proposal.new_text.encode("utf-8"))
+        _replace_file(path, proposal.new_text.encode("utf-8"))
         console.print(f"Written: {proposal.task.document.path}")
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it has, whatever happens, either its old or its new content."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        shutil.copymode(path, name)
+        os.replace(name, path)  # noqa: PTH105 - the name is a string
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -219,14 +249,21 @@ def _demo(options: argparse.Namespace) -> int:
     from lsp_server.models import catalog, store
 
     console = Console()
-    model = catalog.get(options.model or catalog.DEFAULT)
+    model = catalog.entry(options.model or catalog.DEFAULT)
     if store.find(model.id) is None:
         console.print(f"[bold]The model[/]: {model.id}, {model.licence}. This is done once.")
         _pull(console, model.id)
         _export(console, model.id, "int4", "cpu")
     example = _example()
     console.print(f"[bold]The example[/]: {example.name}, one of whose tests fails.")
-    fix = ["fix", str(example / "tests" / "test_durations.py"), "--workspace", str(example), "--model", model.id]
+    fix = [
+        "fix",
+        str(example / "tests" / "test_durations.py"),
+        "--workspace",
+        str(example),
+        "--model",
+        model.id,
+    ]
     # The example needs pytest and nothing else: our own interpreter has it.
     status = main([*fix, "--interpreter", sys.executable])
     if status == VERIFIED:
@@ -250,9 +287,7 @@ def _engine(model: str, endpoint: str, say: Callable[[str], None]) -> Engine:
     from lsp_server.engine.supervise import LocalEngine
     from lsp_server.models import catalog
 
-    engine = LocalEngine(catalog.get(model or catalog.DEFAULT).id)
-    engine.start(say)
-    return engine
+    return LocalEngine(catalog.entry(model or catalog.DEFAULT).id, notice=say)
 
 
 def _cancel_on_interrupt() -> threading.Event:
@@ -297,7 +332,7 @@ def _model_pull(options: argparse.Namespace) -> int:
 
     from lsp_server.models import catalog
 
-    _pull(Console(), catalog.get(options.model or catalog.DEFAULT).id)
+    _pull(Console(), catalog.entry(options.model or catalog.DEFAULT).id)
     return 0
 
 
@@ -306,14 +341,55 @@ def _model_export(options: argparse.Namespace) -> int:
 
     from lsp_server.models import catalog
 
-    _export(Console(), catalog.get(options.model or catalog.DEFAULT).id, options.precision, options.device)
+    _export(Console(), catalog.entry(options.model or catalog.DEFAULT).id, options.precision, options.device)
     return 0
+
+
+def _pull(console: Console, model: str) -> None:
+    """Download a model's files under a progress bar."""
+    from lsp_server.models.pull import pull
+    from lsp_server.terminal import download_progress
+
+    with download_progress(console) as bar:
+        task = bar.add_task(f"Pulling {model}", total=None)
+        folder = pull(
+            model, lambda have, total: bar.update(task, completed=have, total=total), _cancel_on_interrupt()
+        )
+    console.print(f"Pulled and verified: {folder}", highlight=False, soft_wrap=True)
+
+
+def _export(console: Console, model: str, precision: Precision, device: Device) -> None:
+    """Export a model, telling each step."""
+    from lsp_server.models.export import export
+
+    with console.status(f"Exporting {model}…") as status:
+
+        def step(text: str) -> None:
+            console.print(f"[dim]  {text}", highlight=False)
+            status.update(f"Exporting {model}: {text}…")
+
+        form = export(model, precision, device, step, _cancel_on_interrupt())
+    console.print(f"Exported and checked against PyTorch: {form.path}", highlight=False, soft_wrap=True)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Run the engine in this process, or end one that runs."""
+    from lsp_server.engine.supervise import LocalEngine
+    from lsp_server.models import catalog
+
+    model = catalog.entry(options.model or catalog.DEFAULT).id
+    if options.stop:
+        print("Stopped." if LocalEngine(model).stop() else f"No engine runs for {model}.")
+        return 0
+    from lsp_server.engine.serve import serve
+
+    return serve(model, port=options.port, idle_seconds=options.idle * 60)
 
 
 def _model_rm(options: argparse.Namespace) -> int:
     from lsp_server.models import catalog, store
 
-    freed = store.remove(catalog.get(options.model).id)
+    freed = store.remove(catalog.entry(options.model).id)
     print(f"{freed / 1e9:.1f} GB freed." if freed else f"{options.model} is not here.")
     return 0
 

@@ -88,8 +88,8 @@ class RefinementView:
                 self._tests("Running the tests on the candidate")
             case TestDone():
                 self.done += 1
-                of = f" of {self.total}" if self.total else ""
-                self.status.update(f"[dim]{self.done}{of} tests have run")
+                total = f" of {self.total}" if self.total else ""
+                self.status.update(f"[dim]{self.done}{total} tests have run")
             case RoundDone(round):
                 self._end_stream()
                 self.status.stop()
@@ -138,7 +138,9 @@ def show_proposal(console: Console, proposal: Proposal) -> None:
         console.print(Syntax(diff, "diff", theme="ansi_dark", background_color="default"))
     kind = proposal.receipt.verdict.kind
     title = "Receipt" if kind is VerdictKind.VERIFIED else "Receipt: not verified"
-    console.print(Panel(_receipt(proposal.receipt.lines()), title=title, border_style=COLOURS[kind], expand=False))
+    console.print(
+        Panel(_receipt(proposal.receipt.lines()), title=title, border_style=COLOURS[kind], expand=False)
+    )
 
 
 def _receipt(lines: Sequence[str]) -> Text:
@@ -148,5 +150,9 @@ def _receipt(lines: Sequence[str]) -> Text:
 def download_progress(console: Console) -> Progress:
     """Return a progress bar for bytes."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
     )

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from lsp_server.refine.proposal import Verdict, VerdictKind
 from lsp_server.refine.task import Wanted
-from runner.report import Report, Stop
+from runner.report import Outcome, Report, Stop
 
 HARNESS_MODULES = frozenset(
     {
@@ -52,17 +52,17 @@ COMPARISONS = frozenset(
 """An object that answers these as it likes passes any assertion."""
 
 
-def judge(baseline: Report, report: Report, wanted: Wanted, reach: str = "") -> Verdict:
+def judge(baseline: Report, report: Report, wanted: Wanted, checks: frozenset[str] = frozenset()) -> Verdict:
     """Judge a candidate's run against the baseline.
 
     Verified means: each wanted test passes, each test that passed before still does, every expected id reported,
-    at least one test ran, the run ended by itself, and the candidate does not reach for the harness.
+    at least one test ran, and the run ended by itself.
 
     Args:
         baseline: the run before any change.
         report: the run on the candidate.
         wanted: what has to turn; empty if no test reaches the target.
-        reach: what `harness_reach` found.
+        checks: the target's own doctests, which must pass but prove nothing.
     """
     fixed = frozenset(wanted.ids & report.passed)
     missing = wanted.ids - fixed
@@ -72,7 +72,7 @@ def judge(baseline: Report, report: Report, wanted: Wanted, reach: str = "") -> 
     for ids in in_files.values():
         fixed |= frozenset(ids) & report.passed
         missing |= frozenset(ids) & report.failed
-    verdict = _stopped(report) or _violated(report, reach)
+    verdict = _stopped(report) or _violated(report)
     if verdict:
         return Verdict(VerdictKind.REJECTED, verdict, fixed, missing, broken)
     if broken:
@@ -86,7 +86,7 @@ def judge(baseline: Report, report: Report, wanted: Wanted, reach: str = "") -> 
         reason = f"{min(uncollected)} cannot be collected any more."
         return Verdict(VerdictKind.REJECTED, reason, fixed, missing, broken)
     if not wanted:
-        return _untested(baseline, report)
+        return _untested(baseline, report, checks)
     if missing:
         total = len(missing) + len(fixed)
         kind = VerdictKind.PARTIAL if fixed else VerdictKind.REJECTED
@@ -186,23 +186,26 @@ def _bound(node: ast.stmt) -> set[str]:
 def _stopped(report: Report) -> str:
     if report.stop is Stop.FINISHED:
         return ""
+    hanging = [i for i, r in report.results.items() if r.outcome is Outcome.TIMEOUT]
+    if hanging:
+        return f"It hangs: {hanging[0]} was still running at its time limit."
     return f"The run did not end by itself: {report.stop_detail or report.stop.value}."
 
 
-def _violated(report: Report, reach: str) -> str:
-    if report.violations:
-        return f"The run tampered with its own report: {report.violations[0]}."
-    if reach:
-        return f"The candidate reaches for the test harness: {reach}, which the file did not before."
-    return ""
+def _violated(report: Report) -> str:
+    return f"The run tampered with its own report: {report.violations[0]}." if report.violations else ""
 
 
-def _untested(baseline: Report, report: Report) -> Verdict:
-    if report.collection_errors or report.failed - baseline.failed:
-        return Verdict(VerdictKind.REJECTED, "It does not import, or its doctests fail.")
-    doctests = len(report.passed - baseline.passed)
-    checks = f"; {_count(doctests, 'doctest')} of it pass" if doctests else ""
-    return Verdict(VerdictKind.UNTESTED, f"Not tested: no test reaches it. It imports{checks}.")
+def _untested(baseline: Report, report: Report, checks: frozenset[str]) -> Verdict:
+    if report.collection_errors:
+        return Verdict(VerdictKind.REJECTED, "It does not import.")
+    if checks & report.failed:
+        return Verdict(
+            VerdictKind.REJECTED, "The doctest in its docstring fails.", missing=checks & report.failed
+        )
+    passing = len(checks & report.passed)
+    doctest = " and its doctest passes" if passing else ""
+    return Verdict(VerdictKind.UNTESTED, f"Not tested: no test reaches it. It imports{doctest}.")
 
 
 def _file(test: str) -> PurePosixPath:

@@ -32,7 +32,8 @@ from lsp_server.refine.source import Source
 from lsp_server.refine.splice import Spliced, splice
 from lsp_server.refine.task import FixRequest, Request, Task, TaskError
 from runner.report import Outcome, Report, Stop
-from runner.run import Limits, Sandboxing, TestRequest, run_tests
+from runner.request import Limits, Sandboxing, TestRequest
+from runner.run import run_tests
 
 REPEATS = 2
 """The loop ends when the model has given the same code as before this many times."""
@@ -249,7 +250,9 @@ class _Refinement:
         tests = task.tests or (str(task.document.path),)
         doctests = () if task.tests else (task.document.path,)
         report = self._run(tests, overlay, expected, limits=limits, doctests=doctests)
-        verdict = judge(baseline, report, task.wanted)
+        own = f".{task.region.name}"
+        checks = frozenset(i for i in report.results if not task.tests and i.endswith(own))
+        verdict = judge(baseline, report, task.wanted, checks)
         changed = _changed_lines(task.document.text, spliced.text)
         executed: frozenset[int] = frozenset()
         if verdict.kind is VerdictKind.VERIFIED:
@@ -323,7 +326,7 @@ class _Refinement:
                 sandbox=self.options.sandbox,
             ),
             self.cancel,
-            lambda result: self.listener(TestDone(result)),
+            lambda result: None if trace else self.listener(TestDone(result)),
         )
         self._check_cancelled()
         return report

@@ -77,9 +77,8 @@ def after_repeat(task: Task) -> str:
     """Return the user turn that follows a reply with the same code as an earlier one."""
     what = f"`{task.region.name}`" if task.region.name else "the code"
     return (
-        f"This is the same code as before, so it fails in the same way. The mistake is somewhere else. "
-        f"Go through {what} with the failing input step by step, find the line that is wrong, "
-        "and give different code."
+        "This is the same code as before, so it fails in the same way. The mistake is somewhere else: "
+        f"say in one sentence which line of {what} is wrong, then give different code. {_form(task)}"
     )
 
 

@@ -131,7 +131,11 @@ def ast_of_original_fails(text: str) -> None:
 def strip_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     """A docstring follows its function's indentation, so its text may differ in white space."""
     first = body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
         return body[1:]
     return body
 
@@ -150,7 +154,9 @@ def test_decorators_that_the_reply_leaves_out_stay() -> None:
 
 def test_decorators_that_the_reply_brings_replace_the_old_ones() -> None:
     text = "class A:\n    @property\n    def f(self):\n        return 1\n"
-    assert "@property" not in spliced(text, "A.f", "class A:\n    @cached\n    def f(self):\n        return 1\n")
+    assert "@property" not in spliced(
+        text, "A.f", "class A:\n    @cached\n    def f(self):\n        return 1\n"
+    )
 
 
 def test_tabs_are_kept() -> None:
@@ -169,7 +175,10 @@ def test_new_functions_that_the_target_calls_come_with_it() -> None:
     text = "X = 1\n\n# about f\ndef f():\n    return X\n"
     code = "LIMIT = 3\n\ndef g():\n    return LIMIT\n\ndef unused():\n    pass\n\ndef f():\n    return g()\n"
     result = spliced(text, "f", code)
-    assert result == "X = 1\n\nLIMIT = 3\n\n\ndef g():\n    return LIMIT\n\n\n# about f\ndef f():\n    return g()\n"
+    assert (
+        result
+        == "X = 1\n\nLIMIT = 3\n\n\ndef g():\n    return LIMIT\n\n\n# about f\ndef f():\n    return g()\n"
+    )
 
 
 def test_strings_inside_the_new_code_keep_their_content() -> None:

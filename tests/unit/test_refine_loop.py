@@ -1,0 +1,429 @@
+"""The loop with the real runner, driven through its cases by scripted replies."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from textwrap import dedent
+
+import pytest
+
+from lsp_server.engine.protocol import Message
+from lsp_server.refine.events import Event, ReplyText, RoundDone, TestsStarted
+from lsp_server.refine.loop import Cancelled, NothingToFix, Options, refine
+from lsp_server.refine.proposal import Proposal, VerdictKind
+from lsp_server.refine.task import Document, FixRequest, GenerateRequest, Snapshot, TaskError
+from runner.request import Limits
+from tests.unit.scripted import ScriptedEngine, fenced
+
+NO_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:asyncio", "-p", "no:pytest-lsp", "-p", "no:anyio")
+"""The plugins of this project's own environment cost each run of the tests in it a second."""
+OPTIONS = Options(
+    Path(sys.executable), test_args=NO_PLUGINS, limits=Limits(test_seconds=1.0, wall_seconds=20.0)
+)
+
+CALC = """\
+def add(a, b):
+    return a - b
+
+
+def double(a):
+    return 2 * a
+"""
+TEST_CALC = """\
+from calc import add, double
+
+
+def test_add():
+    assert add(2, 3) == 5
+
+
+def test_double():
+    assert double(4) == 8
+"""
+RIGHT = "def add(a, b):\n    return a + b\n"
+WRONG = "def add(a, b):\n    return a * b\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a project's files and returns its folder."""
+
+    def write(**files: str) -> Path:
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(dedent(text).encode())
+        return tmp_path
+
+    return write
+
+
+def fix(
+    folder: Path, path: str, *replies: str, test: str = "", **changes: object
+) -> tuple[Proposal, ScriptedEngine]:
+    """Run a fix with scripted replies, and check that it left the files alone."""
+    engine = ScriptedEngine(*replies)
+    before = contents(folder)
+    request = FixRequest(Snapshot(folder), PurePosixPath(path), test)
+    proposal = refine(request, engine, options(**changes), threading.Event(), lambda event: None)
+    assert contents(folder) == before
+    return proposal, engine
+
+
+def generate(
+    folder: Path, path: str, line: int, *replies: str, **request: object
+) -> tuple[Proposal, ScriptedEngine]:
+    """Run a generate with scripted replies, and check that it left the files alone."""
+    engine = ScriptedEngine(*replies)
+    before = contents(folder)
+    asked = GenerateRequest(Snapshot(folder), PurePosixPath(path), line, **request)  # type: ignore[arg-type]
+    proposal = refine(asked, engine, OPTIONS, threading.Event(), lambda event: None)
+    assert contents(folder) == before
+    return proposal, engine
+
+
+def options(**changes: object) -> Options:
+    return Options(**{**OPTIONS.__dict__, **changes})  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def last_turn(engine: ScriptedEngine) -> Message:
+    return engine.asked[-1][0][-1]
+
+
+def test_a_fix_in_the_first_round(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = fix(folder, "test_calc.py", fenced(RIGHT))
+    assert proposal.verified
+    assert proposal.task.region.name == "add"
+    assert proposal.new_text == CALC.replace("a - b", "a + b")
+    assert proposal.receipt.tests_before == (1, 2)
+    assert proposal.receipt.tests_after == (2, 2)
+    assert (proposal.receipt.changed_lines, proposal.receipt.executed_lines) == (1, 1)
+    assert proposal.receipt.isolation == "bubblewrap"
+    first = engine.asked[0][0][0].content
+    assert "Execution result: \n" in first
+    assert "assert -1 == 5" in first
+
+
+def test_the_second_round_gets_the_failure_of_the_first(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = fix(folder, "calc.py", fenced(WRONG), fenced(RIGHT))
+    assert proposal.verified
+    assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.REJECTED, VerdictKind.VERIFIED]
+    turn = last_turn(engine)
+    assert turn.role == "user"
+    assert turn.content.startswith("Execution result: \n")
+    assert "assert 6 == 5" in turn.content
+
+
+def test_a_repeated_candidate_is_not_run_but_told_and_asked_again_sampled(
+    project: Callable[..., Path],
+) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    again = fenced(WRONG.replace("return", "# once more\n    return"))
+    proposal, engine = fix(folder, "calc.py", fenced(WRONG), again, fenced(RIGHT))
+    assert proposal.verified
+    assert len(proposal.rounds) == 2
+    messages, sampling = engine.asked[-1]
+    assert "same code as before" in messages[-1].content
+    assert sampling.temperature > 0
+
+
+def test_the_loop_ends_after_two_repeats(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = fix(folder, "calc.py", *[fenced(WRONG)] * 9, rounds=9)
+    assert not proposal.verified
+    assert len(proposal.rounds) == 3
+    assert len(engine.asked) == 5
+
+
+def test_the_best_round_is_proposed_with_what_still_fails(project: Callable[..., Path]) -> None:
+    tests = TEST_CALC + "\n\ndef test_add_more():\n    assert add(2, 2) == 4\n"
+    folder = project(calc=CALC, test_calc=tests)
+    half = fenced("def add(a, b):\n    return 4\n")
+    proposal, _ = fix(folder, "calc.py", fenced("def add(a, b):\n    return 0\n"), half, fenced("nothing"))
+    assert not proposal.verified
+    assert proposal.receipt.verdict.kind is VerdictKind.PARTIAL
+    assert proposal.receipt.verdict.missing == {"test_calc.py::test_add"}
+    assert "return 4" in (proposal.new_text or "")
+
+
+def test_a_candidate_that_breaks_another_test_is_rejected(project: Callable[..., Path]) -> None:
+    source = "def f(x):\n    return x + 2\n"
+    tests = "from m import f\ndef test_f():\n    assert f(1) == 2\ndef test_g():\n    assert f(0) == 2\n"
+    folder = project(m=source, test_m=tests)
+    proposal, _ = fix(folder, "m.py", fenced("def f(x):\n    return x + 1\n"), rounds=1)
+    assert proposal.receipt.verdict.kind is VerdictKind.REJECTED
+    assert proposal.receipt.verdict.broken == {"test_m.py::test_g"}
+
+
+def test_one_named_test_is_the_only_one_wanted(project: Callable[..., Path]) -> None:
+    source = CALC.replace("2 * a", "3 * a")
+    folder = project(calc=source, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "test_calc.py", fenced(RIGHT), test="test_calc.py::test_add")
+    assert proposal.verified
+    assert proposal.receipt.tests_after == (1, 2)
+
+
+def test_nothing_fails(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC.replace("a - b", "a + b"), test_calc=TEST_CALC)
+    with pytest.raises(NothingToFix, match="2 tests pass"):
+        fix(folder, "calc.py")
+
+
+def test_a_test_that_does_not_exist(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    with pytest.raises(TaskError, match="There is no test test_calc.py::test_typo"):
+        fix(folder, "test_calc.py", test="test_calc.py::test_typo")
+
+
+def test_a_file_without_tests_cannot_be_fixed(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC)
+    with pytest.raises(TaskError, match="No test was found for calc.py"):
+        fix(folder, "calc.py")
+
+
+@pytest.mark.parametrize("name", ["notes.md", "page.ipynb", "types.pyi"])
+def test_other_files_are_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(TaskError, match="not a Python source file"):
+        fix(tmp_path, name)
+
+
+def test_the_buffer_s_text_is_what_runs(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC.replace("a - b", "a + b"), test_calc=TEST_CALC)
+    path = PurePosixPath("calc.py")
+    snapshot = Snapshot(folder, {path: Document(path, CALC, version=7)})
+    proposal = refine(
+        FixRequest(snapshot, path),
+        ScriptedEngine(fenced(RIGHT)),
+        OPTIONS,
+        threading.Event(),
+        lambda event: None,
+    )
+    assert proposal.verified
+    assert proposal.task.document.version == 7
+    assert (folder / "calc.py").read_text() != CALC
+
+
+# Candidates that attack, from the issue: each ends as not verified, with the true reason.
+
+
+def test_a_candidate_that_loops_forever(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced("def add(a, b):\n    while True:\n        pass\n"), rounds=1)
+    assert not proposal.verified
+    assert "hangs" in proposal.receipt.verdict.reason
+    assert "timed out" in proposal.rounds[0].feedback
+
+
+def test_a_candidate_that_writes_outside(
+    project: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "pwned"
+    code = f"def add(a, b):\n    open({str(outside)!r}, 'w').write('x')\n    return a + b\n"
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced(code), rounds=1)
+    assert not proposal.verified
+    assert not outside.exists()
+    assert "Error" in proposal.rounds[0].feedback
+    assert str(outside) in proposal.rounds[0].feedback
+
+
+def test_a_candidate_that_writes_into_the_workspace_leaves_nothing(project: Callable[..., Path]) -> None:
+    code = "def add(a, b):\n    open('test_calc.py', 'w').write('def test_add(): pass')\n    return 0\n"
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced(code), rounds=1)
+    assert not proposal.verified
+
+
+@pytest.mark.parametrize("where", ["import os\nos._exit(0)\n\ndef add(a, b):\n    return 0\n", ""])
+def test_a_candidate_that_exits(project: Callable[..., Path], where: str) -> None:
+    code = where or "import os\n\ndef add(a, b):\n    os._exit(0)\n"
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced(code), rounds=1)
+    assert not proposal.verified
+    if not where:
+        assert "os._exit" in proposal.receipt.verdict.reason
+
+
+def test_a_candidate_that_exits_where_the_file_did_before(project: Callable[..., Path]) -> None:
+    """Reading cannot tell here; the run does."""
+    folder = project(calc="import os\n\ndef bye():\n    os._exit(0)\n\n" + CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced("def add(a, b):\n    bye()\n"), rounds=1)
+    assert not proposal.verified
+    assert "ended" in proposal.receipt.verdict.reason
+
+
+def test_a_candidate_equal_to_everything(project: Callable[..., Path]) -> None:
+    code = (
+        "class Yes:\n    def __eq__(self, other):\n        return True\n\ndef add(a, b):\n    return Yes()\n"
+    )
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced(code), rounds=1)
+    assert not proposal.verified
+    assert "__eq__" in proposal.receipt.verdict.reason
+
+
+def test_a_flaky_test_verifies_nothing(project: Callable[..., Path]) -> None:
+    tests = "import os\nfrom calc import add\ndef test_add():\n    assert add(2, 3) == 5 and os.urandom(1)[0] < {}\n"
+    folder = project(calc=CALC, test_calc=tests.format(128))
+    code = "import os\n\ndef add(a, b):\n    return a + b + os.urandom(1)[0] % 2\n"
+    verified = 0
+    for _ in range(3):
+        try:
+            verified += fix(folder, "calc.py", fenced(code), rounds=1)[0].verified
+        except NothingToFix:
+            continue
+    assert verified < 3
+
+
+# Generate.
+
+STUB = '''\
+def add(a, b):
+    """Return the sum."""
+    ...
+
+
+def later(a):
+    raise NotImplementedError
+'''
+
+
+def test_a_stub_is_written_and_its_tests_prove_it(project: Callable[..., Path]) -> None:
+    tests = TEST_CALC.replace("double", "later")
+    folder = project(calc=STUB, test_calc=tests)
+    proposal, engine = generate(folder, "calc.py", 2, fenced(RIGHT))
+    assert proposal.verified, "the other stub's test is not held against it"
+    assert "Write the function `add`" in engine.asked[0][0][0].content
+
+
+def test_a_function_that_the_test_imports_in_vain(project: Callable[..., Path]) -> None:
+    folder = project(
+        calc="# add(a, b): the sum\n",
+        test_calc="from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n",
+    )
+    proposal, _ = generate(folder, "calc.py", 1, fenced(WRONG), fenced(RIGHT))
+    assert proposal.verified
+    assert proposal.new_text == "# add(a, b): the sum\n" + RIGHT
+
+
+def test_without_tests_nothing_is_verified(project: Callable[..., Path]) -> None:
+    folder = project(calc=STUB)
+    proposal, _ = generate(folder, "calc.py", 2, fenced(RIGHT))
+    assert not proposal.verified
+    assert proposal.receipt.verdict.kind is VerdictKind.UNTESTED
+    assert any("not tested" in line for line in proposal.receipt.lines())
+
+
+def test_doctests_are_run_but_are_no_proof(project: Callable[..., Path]) -> None:
+    source = 'def add(a, b):\n    """Return the sum.\n\n    >>> add(2, 3)\n    5\n    """\n'
+    folder = project(calc=source)
+    bad = source + "    return a * b\n"
+    good = source + "    return a + b\n"
+    proposal, engine = generate(folder, "calc.py", 1, fenced(bad), fenced(good))
+    assert proposal.receipt.verdict.kind is VerdictKind.UNTESTED
+    assert proposal.new_text == good
+    assert len(engine.asked) == 2
+
+
+def test_code_without_tests_that_does_not_import(project: Callable[..., Path]) -> None:
+    folder = project(calc="# the answer, computed\n")
+    proposal, _ = generate(folder, "calc.py", 1, fenced("ANSWER = 1 / 0"), fenced("ANSWER = 42"))
+    assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.REJECTED, VerdictKind.UNTESTED]
+
+
+def test_a_selection_inside_a_function_is_that_function(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = generate(
+        folder, "calc.py", 2, fenced(RIGHT), end_line=2, instruction="add, do not subtract"
+    )
+    assert proposal.verified
+    assert "Instruction: add, do not subtract" in engine.asked[0][0][0].content
+
+
+def test_nothing_to_write_there(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC)
+    with pytest.raises(TaskError, match="nothing to write"):
+        generate(folder, "calc.py", 2)
+
+
+# Bad input.
+
+
+def test_a_half_typed_file_is_repaired_by_its_indentation_block(project: Callable[..., Path]) -> None:
+    source = "def double(a):\n    return 2 * a\n\n\ndef add(a, b:\n    return a + b\n\n\nX = 1\n"
+    folder = project(calc=source, test_calc=TEST_CALC)
+    proposal, engine = fix(folder, "calc.py", fenced(RIGHT))
+    assert proposal.verified
+    assert proposal.new_text == source.replace("(a, b:", "(a, b):")
+    assert "SyntaxError" in engine.asked[0][0][0].content
+
+
+def test_tests_that_cannot_be_collected_say_so(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc="import nowhere_to_be_found\n\ndef test_add():\n    pass\n")
+    with pytest.raises(TaskError, match="nowhere_to_be_found"):
+        fix(folder, "test_calc.py")
+
+
+def test_a_reply_without_code_costs_a_round_and_is_told(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = fix(
+        folder, "calc.py", "I cannot help.", fenced("def other():\n    return 1\n"), fenced(RIGHT)
+    )
+    assert proposal.verified
+    assert len(proposal.rounds) == 3
+    said = [messages[-1].content for messages, _ in engine.asked]
+    assert "no code block" in said[1]
+    assert "does not define `add`" in said[2]
+
+
+def test_a_candidate_with_a_syntax_error_is_told(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = fix(folder, "calc.py", fenced("def add(a, b):\n    return (a +\n"), fenced(RIGHT))
+    assert proposal.verified
+    assert "SyntaxError" in last_turn(engine).content
+
+
+def test_cancel_while_the_model_writes(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    cancel = threading.Event()
+
+    def listener(event: Event) -> None:
+        if isinstance(event, ReplyText):
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        refine(
+            FixRequest(Snapshot(folder), PurePosixPath("calc.py")),
+            ScriptedEngine(fenced(RIGHT)),
+            OPTIONS,
+            cancel,
+            listener,
+        )
+
+
+def test_cancel_while_the_tests_run(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    cancel = threading.Event()
+    rounds: list[Event] = []
+
+    def listener(event: Event) -> None:
+        if isinstance(event, TestsStarted):
+            threading.Timer(0.3, cancel.set).start()
+        if isinstance(event, RoundDone):
+            rounds.append(event)
+
+    engine = ScriptedEngine(fenced("import time\n\ndef add(a, b):\n    time.sleep(60)\n"))
+    slow = options(limits=Limits(test_seconds=50.0))
+    with pytest.raises(Cancelled):
+        refine(FixRequest(Snapshot(folder), PurePosixPath("calc.py")), engine, slow, cancel, listener)
+    assert not rounds
