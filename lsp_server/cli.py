@@ -415,3 +415,7 @@ def _lsp(options: argparse.Namespace) -> int:
 
     serve_lsp()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

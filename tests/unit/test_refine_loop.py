@@ -180,13 +180,13 @@ def test_nothing_fails(project: Callable[..., Path]) -> None:
 
 def test_a_test_that_does_not_exist(project: Callable[..., Path]) -> None:
     folder = project(calc=CALC, test_calc=TEST_CALC)
-    with pytest.raises(TaskError, match="There is no test test_calc.py::test_typo"):
+    with pytest.raises(TaskError, match=r"There is no test test_calc\.py::test_typo"):
         fix(folder, "test_calc.py", test="test_calc.py::test_typo")
 
 
 def test_a_file_without_tests_cannot_be_fixed(project: Callable[..., Path]) -> None:
     folder = project(calc=CALC)
-    with pytest.raises(TaskError, match="No test was found for calc.py"):
+    with pytest.raises(TaskError, match=r"No test was found for calc\.py"):
         fix(folder, "calc.py")
 
 
