@@ -1,0 +1,231 @@
+"""The server's routes and queue around a session that only pretends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from lsp_server.engine import runfile, serve, supervise, wire
+from lsp_server.engine.desk import Desk
+from lsp_server.engine.protocol import ContextTooLong, EngineError, Message, Sampling
+from lsp_server.engine.session import Session, Usage, pending_stop, sample, shared_prefix
+from lsp_server.models import store
+
+RUNNING = runfile.Running("m", 1, 1, "token")
+
+
+class Pretender:
+    """Says `words`, one every few milliseconds; the prompt's length is the number of messages."""
+
+    device, context = "cpu", 100
+
+    def __init__(self, words: Sequence[str] = ("a", "b", "c"), fails: str | None = None) -> None:
+        self.words, self.fails = words, fails
+        self.at_once = self.most_at_once = self.said = 0
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        if len(messages) > 3:
+            raise ContextTooLong("the conversation has 4 tokens and the model takes 3")
+        return [0] * len(messages)
+
+    def complete(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        stop: Sequence[str],
+        cancel: threading.Event,
+        usage: Usage,
+    ) -> Iterator[str]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.fails:
+                raise EngineError(self.fails)
+            for word in self.words:
+                if cancel.is_set():
+                    return
+                time.sleep(0.01)
+                self.said += 1
+                yield word
+        finally:
+            self.at_once -= 1
+
+
+async def client(pretender: Pretender, token: str = "token", load: bool = True) -> httpx.AsyncClient:
+    desk = Desk(lambda: cast(Session, pretender))
+    if load:
+        await desk.load()
+    transport = httpx.ASGITransport(serve.build_app(RUNNING, desk))
+    return httpx.AsyncClient(
+        transport=transport, base_url="http://x", headers={"Authorization": f"Bearer {token}"}
+    )
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "hi"}], **more}
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/chat/completions"])
+async def test_every_route_refuses_a_wrong_token(path: str) -> None:
+    async with await client(Pretender(), token="other") as http:
+        answer = await (http.post(path, json=body()) if "chat" in path else http.get(path))
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+async def test_health_answers_while_the_model_loads() -> None:
+    async with await client(Pretender(), load=False) as http:
+        assert (await http.get("/health")).json()["state"] == "loading"
+
+
+async def test_a_whole_answer_and_a_streamed_one_say_the_same() -> None:
+    async with await client(Pretender()) as http:
+        whole = (await http.post("/v1/chat/completions", json=body())).json()
+        asked = body(stream=True, stream_options={"include_usage": True})
+        streamed = (await http.post("/v1/chat/completions", json=asked)).text
+    events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]) == "abc"
+    assert whole["choices"][0]["message"]["content"] == "abc"
+    assert chunks[-1]["usage"].keys() == whole["usage"].keys()
+    assert whole["object"] == "chat.completion"
+
+
+@pytest.mark.parametrize(
+    ("request_body", "status", "code", "param"),
+    [
+        (body(model="other"), 404, "model_not_found", "model"),
+        (body(n=2), 400, None, "n"),
+        (body(temperature=9), 400, None, "temperature"),
+        (body(max_tokens=0.5), 400, None, "max_tokens"),
+        ({"messages": []}, 400, None, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, 400, None, "messages"),
+        ({"messages": [{"role": "user", "content": "x"}] * 4}, 400, "context_length_exceeded", "messages"),
+    ],
+)
+async def test_bad_requests_are_answered_in_openais_form(
+    request_body: dict[str, Any], status: int, code: str | None, param: str
+) -> None:
+    async with await client(Pretender()) as http:
+        answer = await http.post("/v1/chat/completions", json=request_body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
+
+
+async def test_what_is_not_json_is_a_bad_request() -> None:
+    async with await client(Pretender()) as http:
+        assert (await http.post("/v1/chat/completions", content=b"{")).status_code == 400
+
+
+async def test_running_out_of_memory_is_named() -> None:
+    async with await client(Pretender(fails="bad allocation")) as http:
+        answer = await http.post("/v1/chat/completions", json=body())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "out_of_memory")
+
+
+async def test_requests_are_answered_one_at_a_time() -> None:
+    pretender = Pretender()
+    async with await client(pretender) as http:
+        answers = await asyncio.gather(*(http.post("/v1/chat/completions", json=body()) for _ in range(4)))
+    assert [a.json()["choices"][0]["message"]["content"] for a in answers] == ["abc"] * 4
+    assert pretender.most_at_once == 1
+
+
+@pytest.mark.parametrize("queued", [False, True])
+async def test_a_client_that_leaves_costs_no_more_tokens(queued: bool) -> None:
+    pretender = Pretender(words=["x"] * 500)
+    desk = Desk(lambda: cast(Session, pretender))
+    await desk.load()
+    left = asyncio.Event()
+
+    async def gone() -> bool:
+        return left.is_set()
+
+    async def stays() -> bool:
+        return False
+
+    async def consume(is_gone: Any) -> None:
+        async for _ in desk.reply([0], Sampling(), [], is_gone, Usage()):
+            pass
+
+    tasks = [asyncio.create_task(consume(stays))] if queued else []
+    await asyncio.sleep(0.1)
+    leaver = asyncio.create_task(consume(gone))
+    await asyncio.sleep(0.2)
+    left.set()
+    await asyncio.sleep(0.3)
+    if queued:
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait_for(leaver, 2)
+    assert pretender.said < 100
+    assert desk.state == "ready"
+
+
+def test_only_the_user_can_read_the_run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.HOME_VARIABLE, str(tmp_path))
+    path = runfile.write(RUNNING)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert runfile.read("m") == RUNNING
+    runfile.withdraw(RUNNING)
+    assert runfile.read("m") is None
+
+
+def test_serve_stays_on_this_machine() -> None:
+    with pytest.raises(EngineError, match="this machine only"):
+        serve.serve("m", host="0.0.0.0")
+
+
+def test_a_missing_model_is_answered_with_the_commands_that_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(store.HOME_VARIABLE, str(tmp_path))
+    engine = supervise.LocalEngine("oci-ds-1.3b")
+    assert engine.status().state == "missing"
+    with pytest.raises(EngineError, match=r"model pull oci-ds-1\.3b.*model export oci-ds-1\.3b"):
+        list(engine.stream([Message("user", "x")], Sampling(), threading.Event()))
+
+
+def test_a_second_reply_goes_on_where_the_first_broke_off() -> None:
+    assert "".join(supervise._after("abc", iter(["ab", "cd", "e"]))) == "de"
+    with pytest.raises(supervise.StreamBroken, match="differs"):
+        list(supervise._after("abc", iter(["ax"])))
+
+
+def test_shared_prefix() -> None:
+    assert shared_prefix([1, 2, 3], [1, 2, 4]) == 2
+    assert shared_prefix([1, 2], [1, 2, 3]) == 2
+    assert shared_prefix([], [1]) == 0
+
+
+def test_what_may_begin_a_stop_text_is_held_back() -> None:
+    assert pending_stop("abc<|im", ["<|im_end|>"]) == 4
+    assert pending_stop("abc", ["<|im_end|>"]) == 0
+    assert pending_stop("``", ["```"]) == 2
+
+
+def test_sampling_keeps_to_the_nucleus_and_to_its_seed() -> None:
+    import numpy as np
+
+    logits = np.log(np.array([0.6, 0.3, 0.08, 0.02], dtype=np.float32))
+    draw = [sample(logits, Sampling(1.0, 0.7), np.random.default_rng(seed)) for seed in range(60)]
+    assert set(draw) == {0, 1}
+    assert draw == [sample(logits, Sampling(1.0, 0.7), np.random.default_rng(seed)) for seed in range(60)]
+    assert sample(logits, Sampling(1.0, 0.0), np.random.default_rng(1)) == 0
+
+
+def test_content_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    parsed = wire.parse({"messages": [{"role": "developer", "content": parts}]}, 5)
+    assert parsed.messages == [Message("system", "ab")]
+    assert parsed.sampling.max_tokens == 5
