@@ -1,0 +1,132 @@
+"""Code actions, answered from the buffer's text alone: no model, no tests, no look at the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lsprotocol import types
+
+from lsp_server.features import documents
+from lsp_server.features.session import CompanionServer
+from lsp_server.refine.discover import is_test_file, node_ids
+from lsp_server.refine.locate import region_to_generate
+from lsp_server.refine.source import Source
+from lsp_server.refine.task import GenerateRequest, Snapshot, TaskError
+
+GENERATE, FIX, FIX_TEST = "Generate with OCI", "Fix with OCI", "Fix failing test with OCI"
+KINDS = (types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite)
+DIAGNOSTIC_SOURCE = "oci"
+
+source_of = lru_cache(maxsize=8)(Source)
+"""The outline of a text: editors ask again at every move of the cursor."""
+
+
+def code_actions(
+    server: CompanionServer, params: types.CodeActionParams
+) -> list[types.CodeAction | types.Command]:
+    """Return what can be done at a place."""
+    uri = params.text_document.uri
+    document = documents.open_document(server, uri)
+    if document is None or not documents.is_python_file(uri):
+        return []
+    path = PurePosixPath(Path(document.path).as_posix())
+    source = source_of(document.source)
+    line = params.range.start.line + 1
+    found: list[types.CodeAction] = []
+
+    def add(
+        title: str, command: str, argument: dict[str, Any], kinds: Sequence[types.CodeActionKind]
+    ) -> None:
+        diagnostics = params.context.diagnostics
+        # With diagnostics it is their fix; a menu of everything lists it once.
+        asked = [
+            kind for kind in (kinds if diagnostics else kinds[::-1]) if _wanted(kind, params.context.only)
+        ]
+        if asked:
+            kind = asked[0]
+            attached = list(diagnostics) if kind is types.CodeActionKind.QuickFix and diagnostics else None
+            found.append(_action(server, title, kind, command, {"uri": uri, **argument}, attached))
+
+    if _can_generate(source, path, params.range):
+        add(GENERATE, "oci.generate", _lines(params.range), KINDS[1:])
+    test = _test_at(source, path, line) or _test_of(params.context.diagnostics)
+    if test:
+        add(FIX_TEST, "oci.fixTest", {"test": test, "line": line}, KINDS)
+    elif is_test_file(path):
+        if path.name != "conftest.py" and source.definitions:
+            add(FIX, "oci.fix", {}, KINDS if params.context.diagnostics else KINDS[1:])
+    elif source.outermost_function(line) is not None:
+        add(FIX, "oci.fix", {"line": line}, KINDS if params.context.diagnostics else KINDS[1:])
+    if server.supports("textDocument", "codeAction", "codeActionLiteralSupport"):
+        return [*found]
+    return [action.command for action in found if action.command]
+
+
+def _wanted(kind: types.CodeActionKind, only: Sequence[types.CodeActionKind | str] | None) -> bool:
+    """Whether a request for some kinds asks for this one; `refactor` asks for `refactor.rewrite` as well."""
+    values = [types.CodeActionKind(o).value if isinstance(o, types.CodeActionKind) else o for o in only or ()]
+    return not values or any(v == "" or kind.value == v or kind.value.startswith(v + ".") for v in values)
+
+
+def _lines(chosen: types.Range) -> dict[str, int]:
+    """Return the lines (from 1) of a selection, or of the cursor."""
+    start, end = chosen.start, chosen.end
+    if start == end:
+        return {"line": start.line + 1}
+    last = end.line if end.character == 0 and end.line > start.line else end.line + 1
+    return {"line": start.line + 1, "endLine": last}
+
+
+def _can_generate(source: Source, path: PurePosixPath, chosen: types.Range) -> bool:
+    lines = _lines(chosen)
+    request = GenerateRequest(Snapshot(Path("/")), path, lines["line"], lines.get("endLine"))
+    try:
+        region_to_generate(source, request)
+    except TaskError:
+        return False
+    return True
+
+
+def _test_at(source: Source, path: PurePosixPath, line: int) -> str:
+    """Return the test around a line as `Class::test`, empty if there is none."""
+    if not is_test_file(path):
+        return ""
+    for test, (start, end) in node_ids(source, path).items():
+        if start <= line <= end:
+            return str(test).partition("::")[2]
+    return ""
+
+
+def _test_of(diagnostics: Sequence[types.Diagnostic]) -> str:
+    """Return the node id that a diagnostic of our own carries, empty if there is none."""
+    for diagnostic in diagnostics:
+        data = diagnostic.data
+        if (
+            diagnostic.source == DIAGNOSTIC_SOURCE
+            and isinstance(data, dict)
+            and isinstance(data.get("test"), str)
+        ):
+            return str(data["test"])
+    return ""
+
+
+def _action(
+    server: CompanionServer,
+    title: str,
+    kind: types.CodeActionKind,
+    command: str,
+    argument: dict[str, Any],
+    diagnostics: list[types.Diagnostic] | None,
+) -> types.CodeAction:
+    tags = server.supports("textDocument", "codeAction", "tagSupport", "valueSet") or ()
+    generated = types.CodeActionTag.LlmGenerated
+    return types.CodeAction(
+        title=title,
+        kind=kind,
+        diagnostics=diagnostics,
+        command=types.Command(title=title, command=command, arguments=[argument]),
+        tags=[generated] if generated in tags or generated.value in tags else None,
+    )

@@ -1,0 +1,197 @@
+"""The commands behind the code actions: they return at once, the work goes on under a progress token."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
+
+from lsp_server.features import configuration, documents, progress, proposals, work
+from lsp_server.features.session import CompanionServer, Work
+from lsp_server.refine.loop import Cancelled, NothingToFix
+from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
+
+log = logging.getLogger(__name__)
+
+
+def generate(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.generate` {uri, line, endLine?, instruction?}: write code at a place; lines count from 1."""
+    argument = _Argument(arguments)
+    uri, line = argument.text("uri"), argument.line("line")
+    if line is None:
+        raise JsonRpcInvalidParams("oci.generate needs a `line`, or a `range`")
+    end_line, instruction = argument.line("endLine"), argument.text("instruction", "")
+
+    def request() -> Request:
+        root, path = documents.locate(server, uri)
+        return GenerateRequest(documents.snapshot(server, root), path, line, end_line, instruction)
+
+    return _start(server, uri, "Generate with OCI", request)
+
+
+def fix(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.fix` {uri, line?, instruction?}: make a file's failing tests pass; lines count from 1."""
+    argument = _Argument(arguments)
+    uri, line, instruction = argument.text("uri"), argument.line("line"), argument.text("instruction", "")
+
+    def request() -> Request:
+        root, path = documents.locate(server, uri)
+        return FixRequest(documents.snapshot(server, root), path, line=line, instruction=instruction)
+
+    return _start(server, uri, "Fix with OCI", request)
+
+
+def fix_test(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.fixTest` {uri, test, line?, instruction?}: make one test pass; `test` is `Class::test` or a node id."""
+    argument = _Argument(arguments)
+    uri, test, line = argument.text("uri"), argument.text("test"), argument.line("line")
+    instruction = argument.text("instruction", "")
+
+    def request() -> Request:
+        root, path = documents.locate(server, uri)
+        file, _, inner = test.partition(".py::")
+        node = f"{file}.py::{inner}" if inner else f"{path}::{test}"
+        return FixRequest(documents.snapshot(server, root), path, node, line, instruction)
+
+    return _start(server, uri, "Fix failing test with OCI", request)
+
+
+def cancel(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.cancel` {token?} stops one request, or all of them."""
+    token = _Argument(arguments).text("token", "")
+    stopped = [w for w in server.works.values() if token in ("", w.token)]
+    for stopping in stopped:
+        stopping.cancel.set()
+    return {"cancelled": [w.token for w in stopped]}
+
+
+def apply_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.applyProposal` {token?} offers a proposal again that could not be applied, the latest by default."""
+    token = _Argument(arguments).text("token", "") or next(reversed(server.proposals), "")
+    proposal = server.proposals.get(token)
+    if proposal is None:
+        server.say("No proposal is waiting.")
+        return {"token": None}
+    _offer(server, token, proposals.offer(server, token, proposal))
+    return {"token": token}
+
+
+def progress_cancelled(server: CompanionServer, params: types.WorkDoneProgressCancelParams) -> None:
+    """Stop the request whose progress the user has cancelled."""
+    if (found := server.works.get(str(params.token))) is not None:
+        found.cancel.set()
+
+
+def _start(server: CompanionServer, uri: str, title: str, make: Any) -> dict[str, Any]:
+    """Begin to work on a request, or say why not."""
+    if not server.trusted:
+        return _refuse(server, "This workspace is not trusted, so its code is not run. Trust it first.")
+    if any(w.uri == uri for w in server.works.values()):
+        return _refuse(server, "This file is being worked on already. Wait for it, or cancel it.")
+    try:
+        request: Request = make()
+    except TaskError as error:
+        return _refuse(server, str(error))
+    started = Work(str(uuid.uuid4()), uri)
+    server.works[started.token] = started
+    started.task = asyncio.ensure_future(_work(server, started, title, request))
+    return {"token": started.token}
+
+
+def _refuse(server: CompanionServer, why: str) -> dict[str, Any]:
+    server.say(why, types.MessageType.Warning)
+    return {"token": None, "message": why}
+
+
+async def _work(server: CompanionServer, started: Work, title: str, request: Request) -> None:
+    """Work on a request to its end, and offer what comes out."""
+    try:
+        display = await progress.begin(server, started.token, title)
+        ending = "Stopped"
+        try:
+            await configuration.settled(server)
+            narrator = progress.Narrator(display, asyncio.get_running_loop())
+            proposal = await asyncio.to_thread(
+                work.propose, request, server.settings, started.cancel, narrator
+            )
+            if started.cancel.is_set():
+                raise Cancelled
+            ending = proposal.receipt.verdict.reason
+            _offer(server, started.token, proposals.offer(server, started.token, proposal))
+        except Cancelled:
+            server.log(f"{title}: stopped; nothing was changed.")
+        except NothingToFix as error:
+            ending = "Nothing to fix"
+            server.say(str(error))
+        except Exception as error:
+            ending = "Could not run"
+            _tell_error(server, title, error)
+        finally:
+            display.end(ending)
+    finally:
+        # Also when the server ends: the thread goes on until it sees this.
+        started.cancel.set()
+        del server.works[started.token]
+
+
+def _offer(server: CompanionServer, token: str, offering: Any) -> None:
+    task = asyncio.ensure_future(offering)
+    server.offers.add(task)
+
+    def done(ended: asyncio.Task[None]) -> None:
+        server.offers.discard(ended)
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            log.error("proposal %s could not be offered", token, exc_info=error)
+            server.say(f"The proposal could not be shown: {error}", types.MessageType.Error)
+
+    task.add_done_callback(done)
+
+
+def _tell_error(server: CompanionServer, title: str, error: Exception) -> None:
+    if work.is_told(error):
+        server.say(str(error), types.MessageType.Error)
+        return
+    log.error("%s failed", title, exc_info=error)
+    server.say(
+        f"{title} failed: {type(error).__name__}: {error}. The server's log has more; please report it.",
+        types.MessageType.Error,
+    )
+
+
+class _Argument:
+    """The one JSON object that a command takes."""
+
+    def __init__(self, arguments: Sequence[Any]) -> None:
+        first: Any = arguments[0] if arguments else {}
+        values = vars(first) if hasattr(first, "__dict__") else first
+        if len(arguments) > 1 or not isinstance(values, Mapping):
+            raise JsonRpcInvalidParams("the command takes one JSON object")
+        self._values = values
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return a string; without a default it must be there."""
+        value = self._values.get(name)
+        if value is None:
+            value = default
+        if not isinstance(value, str):
+            raise JsonRpcInvalidParams(f"`{name}` is {value!r}, not a string")
+        return value
+
+    def line(self, name: str) -> int | None:
+        """Return a line (from 1): given as such, or by the `range` of a selection (from 0)."""
+        value = self._values.get(name)
+        chosen = self._values.get("range")
+        if value is None and isinstance(chosen, Mapping):
+            start, end = chosen["start"], chosen["end"]
+            if name == "line":
+                value = start["line"] + 1
+            elif start != end:
+                value = end["line"] + (1 if end["character"] or end["line"] == start["line"] else 0)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise JsonRpcInvalidParams(f"`{name}` is {value!r}, not a line number from 1")
+        return value

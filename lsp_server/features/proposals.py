@@ -1,0 +1,178 @@
+"""Offering a proposal: with the user's consent it becomes one versioned edit, at a place that is still the same."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+from lsp_server.features import documents
+from lsp_server.features.edits import rebase, text_edits
+from lsp_server.features.session import CompanionServer
+from lsp_server.refine.proposal import Proposal, unified_diff
+
+APPLY, SHOW_DIFF, DISCARD = "Apply", "Show diff", "Discard"
+ANNOTATION = "oci"
+WAITS = "It is kept: run `oci.applyProposal` to try again."
+
+
+class NotApplicable(Exception):
+    """The proposal does not fit the file as it is now; the message says why."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A proposal as an edit of the file as it is now."""
+
+    uri: str
+    version: int | None
+    """The buffer's version; None if the file is not open."""
+    before: str
+    after: str
+    rebased: bool
+    """The file has changed elsewhere since the tests ran."""
+
+
+async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None:
+    """Offer a proposal to the user, and apply it if they want it.
+
+    Args:
+        server: whose client is asked.
+        token: what the proposal is known by.
+        proposal: what was found.
+    """
+    verdict = proposal.receipt.verdict
+    if proposal.new_text is None:
+        server.say(f"No change to propose. {verdict.reason}", types.MessageType.Warning)
+        return
+    try:
+        edit = _fit(server, proposal)
+        annotates = server.supports("workspace", "workspaceEdit", "changeAnnotationSupport") is not None
+        documents_change = bool(server.supports("workspace", "workspaceEdit", "documentChanges"))
+        if not (annotates and documents_change):
+            if not await _consent(server, proposal, edit):
+                server.proposals.pop(token, None)
+                return
+            edit = _fit(server, proposal)  # the user may have typed while the question was open
+        await _apply(server, token, proposal, edit, annotates=annotates, documents_change=documents_change)
+    except NotApplicable as error:
+        server.keep(token, proposal)
+        server.say(f"Nothing was applied: {error} {WAITS}", types.MessageType.Warning)
+
+
+def label(proposal: Proposal) -> str:
+    """Return what a proposal is, in one line."""
+    receipt = proposal.receipt
+    passed, total = receipt.tests_after
+    state = "verified" if proposal.verified else "NOT VERIFIED"
+    return f"OCI {state}: {passed} of {total} tests pass, {receipt.rounds} round{'s' * (receipt.rounds > 1)}"
+
+
+def _fit(server: CompanionServer, proposal: Proposal) -> Edit:
+    """Return the edit of the file as it is now.
+
+    Raises:
+        NotApplicable: the file is gone, or was changed where the proposal changes it.
+    """
+    worked_on, root = proposal.task.document, proposal.task.snapshot.workspace
+    uri = documents.uri_of(root, worked_on.path)
+    buffer = documents.open_document(server, uri)
+    if buffer is None and worked_on.version is not None:
+        raise NotApplicable(f"{worked_on.path} was closed while it was worked on.")
+    if not (root / worked_on.path).exists() and (buffer is None or _was_on_disk(proposal)):
+        raise NotApplicable(f"{worked_on.path} is no longer there.")
+    try:
+        current = buffer.source if buffer else (root / worked_on.path).read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotApplicable(f"{worked_on.path} cannot be read: {error}.") from error
+    assert proposal.new_text is not None
+    after = rebase(worked_on.text, proposal.new_text, current, proposal.task.region)
+    if after is None:
+        raise NotApplicable(f"{worked_on.path} was changed in the same place while it was worked on.")
+    version = buffer.version if buffer else None
+    return Edit(buffer.uri if buffer else uri, version, current, after, rebased=current != worked_on.text)
+
+
+def _was_on_disk(proposal: Proposal) -> bool:
+    """Whether the folder of the file is gone too: a buffer that was never saved has only its folder."""
+    path = proposal.task.snapshot.workspace / proposal.task.document.path
+    return not path.parent.exists()
+
+
+def _receipt(proposal: Proposal, edit: Edit) -> str:
+    lines = proposal.receipt.lines()
+    if edit.rebased:
+        lines.append("note       the file has changed elsewhere since the tests ran")
+    return "\n".join(lines)
+
+
+async def _consent(server: CompanionServer, proposal: Proposal, edit: Edit) -> bool:
+    """Ask the user, who may look at the diff first."""
+    kind = types.MessageType.Info if proposal.verified else types.MessageType.Warning
+    actions = [types.MessageActionItem(title) for title in (APPLY, SHOW_DIFF, DISCARD)]
+    message = f"{label(proposal)} ({proposal.task.document.path})\n{_receipt(proposal, edit)}"
+    while True:
+        answer = await server.window_show_message_request_async(
+            types.ShowMessageRequestParams(type=kind, message=message, actions=actions)
+        )
+        if answer is None or answer.title != SHOW_DIFF:
+            return answer is not None and answer.title == APPLY
+        await _show_diff(server, proposal, edit)
+
+
+async def _show_diff(server: CompanionServer, proposal: Proposal, edit: Edit) -> None:
+    diff = unified_diff(edit.before, edit.after, str(proposal.task.document.path))
+    if server.supports("window", "showDocument", "support"):
+        folder = Path(tempfile.mkdtemp(prefix="oci-companion-"))
+        server.temporary.append(folder)
+        file = folder / f"{proposal.task.document.path.name}.diff"
+        file.write_text(diff, encoding="utf-8", newline="")
+        try:
+            shown = await server.window_show_document_async(types.ShowDocumentParams(uri=file.as_uri()))
+            if shown.success:
+                return
+        except JsonRpcException as error:
+            server.log(f"The client does not show documents: {error}")
+    server.window_show_message(types.ShowMessageParams(type=types.MessageType.Info, message=diff))
+
+
+async def _apply(
+    server: CompanionServer,
+    token: str,
+    proposal: Proposal,
+    edit: Edit,
+    *,
+    annotates: bool,
+    documents_change: bool,
+) -> None:
+    """Send the edit; nothing may be awaited between fitting it and this."""
+    name = label(proposal)
+    edits = text_edits(edit.before, edit.after, server.workspace.position_codec)
+    if documents_change:
+        changes = types.TextDocumentEdit(
+            types.OptionalVersionedTextDocumentIdentifier(edit.uri, edit.version),
+            [types.AnnotatedTextEdit(ANNOTATION, e.range, e.new_text) for e in edits]
+            if annotates
+            else [*edits],
+        )
+        annotation = types.ChangeAnnotation(
+            label=name, needs_confirmation=True, description=_receipt(proposal, edit)
+        )
+        workspace_edit = types.WorkspaceEdit(
+            document_changes=[changes], change_annotations={ANNOTATION: annotation} if annotates else None
+        )
+    else:
+        workspace_edit = types.WorkspaceEdit(changes={edit.uri: edits})
+    try:
+        result = await server.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(workspace_edit, name))
+    except JsonRpcException as error:
+        raise NotApplicable(f"the editor refused the edit ({error}).") from error
+    if not result.applied:
+        reason = f" ({result.failure_reason})" if result.failure_reason else ""
+        raise NotApplicable(f"the editor did not take the edit{reason}.")
+    server.proposals.pop(token, None)
+    note = " The file has changed elsewhere since the tests ran." if edit.rebased else ""
+    server.log(f"Applied. {name}.{note}\n{_receipt(proposal, edit)}")

@@ -1,0 +1,90 @@
+"""What the server knows between two messages: settings, work under way, proposals that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+
+from lsp_server import __version__
+from lsp_server.features.handshake import NAME
+from lsp_server.refine.proposal import Proposal
+from lsp_server.settings import Settings
+
+_SNAKE = re.compile(r"([A-Z])")
+KEPT_PROPOSALS = 20
+"""Proposals that were not applied and can still be; the oldest goes when there is one more."""
+
+
+@dataclass
+class Work:
+    """A request that is being worked on."""
+
+    token: str
+    uri: str
+    cancel: threading.Event = field(default_factory=threading.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class CompanionServer(LanguageServer):
+    """The language server with its state; all of it is touched by the event loop's thread only."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, __version__)
+        self.settings = Settings()
+        self.trusted = True
+        """Whether the client says that the workspace's code may be run."""
+        self.complaints: list[str] = []
+        """What is wrong with the settings, in sentences."""
+        self.told: set[str] = set()
+        """Complaints about settings that the user has seen."""
+        self.configured: asyncio.Task[None] | None = None
+        """The latest request for the client's settings."""
+        self.works: dict[str, Work] = {}
+        """By token."""
+        self.offers: set[asyncio.Task[None]] = set()
+        """Proposals that the user is being asked about."""
+        self.proposals: dict[str, Proposal] = {}
+        """Proposals that were not applied, by token, the oldest first."""
+
+        self.temporary: list[Path] = []
+        """Folders to be deleted at the end."""
+
+    def supports(self, *path: str) -> Any:
+        """Return what the client declares, such as `supports("window", "workDoneProgress")`; None if nothing."""
+        value: Any = self.client_capabilities
+        for name in path:
+            value = getattr(value, _SNAKE.sub(r"_\1", name).lower(), None)
+        return value
+
+    def say(self, message: str, kind: types.MessageType = types.MessageType.Info) -> None:
+        """Show the user a message."""
+        self.window_show_message(types.ShowMessageParams(type=kind, message=f"OCI: {message}"))
+
+    def log(self, message: str) -> None:
+        """Put a line into the editor's log of this server."""
+        self.window_log_message(types.LogMessageParams(type=types.MessageType.Info, message=message))
+
+    def keep(self, token: str, proposal: Proposal) -> None:
+        """Keep a proposal so that it can be applied later."""
+        self.proposals[token] = proposal
+        while len(self.proposals) > KEPT_PROPOSALS:
+            del self.proposals[next(iter(self.proposals))]
+
+    def cancel_all(self) -> None:
+        """Stop all work: the model at its next token, the tests at once."""
+        for work in self.works.values():
+            work.cancel.set()
+
+    def close(self) -> None:
+        """Stop all work and delete what was written for the user to look at."""
+        self.cancel_all()
+        for folder in self.temporary:
+            shutil.rmtree(folder, ignore_errors=True)

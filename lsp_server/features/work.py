@@ -1,0 +1,83 @@
+"""One request in its own thread: from the settings to a proposal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsp_server.settings import Settings
+
+if TYPE_CHECKING:
+    from lsp_server.engine.protocol import Engine
+    from lsp_server.features.progress import Narrator
+    from lsp_server.refine.proposal import Proposal
+    from lsp_server.refine.task import Request
+
+
+def propose(request: Request, settings: Settings, cancel: threading.Event, narrator: Narrator) -> Proposal:
+    """Work on a request; blocks for as long as that takes.
+
+    Args:
+        request: what is asked.
+        settings: the user's.
+        cancel: stops decoding at the next token and kills the tests.
+        narrator: told of every step.
+
+    Raises:
+        TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
+    """
+    # Loaded with the first request: the server itself has to be up at once.
+    from lsp_server.refine.loop import Options, refine
+    from runner.interpreter import find_interpreter
+    from runner.request import Limits, Sandboxing
+
+    options = Options(
+        interpreter=find_interpreter(request.snapshot.workspace, settings.interpreter),
+        rounds=settings.rounds,
+        candidates=settings.candidates,
+        time_limit=settings.timeLimit,
+        test_args=settings.testArgs,
+        edit_tests=settings.editTests == "ask",
+        limits=Limits(test_seconds=settings.testTimeout),
+        sandbox=Sandboxing(
+            level=settings.sandbox.level,
+            network=settings.sandbox.network,
+            writable=[Path(folder) for folder in settings.sandbox.writable],
+        ),
+    )
+    return refine(request, choose_engine(settings, narrator.notice), options, cancel, narrator)
+
+
+def choose_engine(settings: Settings, notice: Callable[[str], None]) -> Engine:
+    """Return the user's endpoint if there is one, else our own engine.
+
+    Args:
+        settings: the user's.
+        notice: told what is being waited for.
+
+    Raises:
+        EngineError: the endpoint is not a URL.
+        UnknownModel: the catalog has no such model.
+    """
+    if settings.endpoint:
+        from lsp_server.engine.client import HttpEngine
+
+        return HttpEngine(settings.endpoint, settings.endpointToken, settings.model)
+    from lsp_server.engine.supervise import LocalEngine
+    from lsp_server.models import catalog
+
+    model = catalog.entry(settings.model or catalog.DEFAULT).id
+    return LocalEngine(model, settings.engine.idleUnload * 60, notice)
+
+
+def is_told(error: Exception) -> bool:
+    """Whether an error's message is written for the user, with what mends it."""
+    from lsp_server.engine.protocol import EngineError
+    from lsp_server.models.catalog import UnknownModel
+    from lsp_server.refine.loop import NothingToFix
+    from lsp_server.refine.task import TaskError
+    from runner.errors import RunnerError
+
+    return isinstance(error, EngineError | UnknownModel | NothingToFix | TaskError | RunnerError)

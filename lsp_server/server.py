@@ -1,0 +1,65 @@
+"""The language server: which LSP feature goes to which function."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from lsp_server.features.handshake import CODE_ACTION_KINDS, answer_initialize
+
+if TYPE_CHECKING:
+    from lsp_server.features.session import CompanionServer
+
+
+def create_server() -> CompanionServer:
+    """Return the server with all its features."""
+    # Not at the top: the LSP library is slow to load, and `initialize` has its answer before.
+    from lsprotocol import types
+
+    from lsp_server.features import code_actions, commands, configuration, lifecycle
+    from lsp_server.features.session import CompanionServer
+
+    server = CompanionServer()
+    for method, function in (
+        (types.INITIALIZE, configuration.initialize),
+        (types.INITIALIZED, configuration.initialized),
+        (types.WORKSPACE_DID_CHANGE_CONFIGURATION, configuration.changed),
+        (types.WINDOW_WORK_DONE_PROGRESS_CANCEL, commands.progress_cancelled),
+        (types.SHUTDOWN, lifecycle.shutdown),
+        (types.EXIT, lifecycle.exit),
+    ):
+        server.feature(method)(function)
+    kinds = [types.CodeActionKind(kind) for kind in CODE_ACTION_KINDS]
+    server.feature(
+        types.TEXT_DOCUMENT_CODE_ACTION,
+        types.CodeActionOptions(code_action_kinds=kinds, resolve_provider=False),
+    )(code_actions.code_actions)
+    for name, command in (
+        ("oci.generate", commands.generate),
+        ("oci.fix", commands.fix),
+        ("oci.fixTest", commands.fix_test),
+        ("oci.cancel", commands.cancel),
+        ("oci.applyProposal", commands.apply_proposal),
+    ):
+        server.command(name)(command)
+    return server
+
+
+def main() -> None:
+    """Serve one client on standard input and output until it leaves."""
+    stdin, stdout = answer_initialize(sys.stdin.buffer, sys.stdout.buffer)
+    # Whatever prints must not come between the messages.
+    sys.stdout = sys.stderr
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    server = create_server()
+    try:
+        server.start_io(cast(BinaryIO, stdin), cast(BinaryIO, stdout))
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    main()
