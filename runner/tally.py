@@ -27,7 +27,7 @@ class Tally:
         self._mark = nonce.encode() + b" "
         self._workspace = workspace
         self._on_result = on_result
-        self._partial = b""
+        self._partial = bytearray()
         self._skipping = False
         self._collected: dict[str, None] = {}
         self._results: dict[str, TestResult] = {}
@@ -51,10 +51,15 @@ class Tally:
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the event pipe."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._partial += data
         if len(self._partial) > _LINE_BYTES:
-            self._partial, self._skipping = b"", True
+            self._partial.clear()
+            self._skipping = True
             self.violate("a line of the report was longer than 16 MiB")
+        if b"\n" not in data:
+            return
+        *lines, rest = bytes(self._partial).split(b"\n")
+        self._partial = bytearray(rest)
         for line in lines:
             if self._skipping:
                 self._skipping = False  # the rest of a line that was too long

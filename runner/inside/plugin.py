@@ -134,8 +134,10 @@ class Plugin:
         self.clock.begin()
         if self._tracer is not None:
             self._tracer.start()
-        yield
+        outcome: Any = yield
         lines = self._tracer.stop() if self._tracer is not None else {}
+        if outcome.excinfo is not None:
+            return  # the session ends here (KeyboardInterrupt, pytest.exit); the parent sees that the test did not
         self._finish(item, test, {path: sorted(found) for path, found in lines.items()})
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)

@@ -118,7 +118,9 @@ def _root(network: bool, descriptors: list[int]) -> Iterator[str]:
         texts["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n"
     for name, text in texts.items():
         yield from ("--ro-bind-data", str(_memory_file(text.encode(), descriptors)), name)
-    yield from ("--proc", "/proc", "--dev", "/dev")
+    # Where the companion runs as root, the sandbox's user still is the machine's root to /proc/sys, whatever its
+    # capabilities.
+    yield from ("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev")
     yield from ("--size", str(_TMP_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")
     yield from (
         "--perms",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.runner_project import Project, need_bubblewrap, only
 
 from runner.report import Outcome
+from tests.unit.runner_project import Project, need_bubblewrap, only
 
 LEVELS = ["auto", "off"]
 BROKEN = "def add(a, b):\n    return a - b\n"

@@ -167,6 +167,6 @@ def test_output_is_kept_from_its_end(tmp_path: Path) -> None:
 def test_no_descriptor_is_left_open_by_runs(tmp_path: Path) -> None:
     project = Project(tmp_path, {"test_a.py": "def test_a(): pass\n"})
     project.run("test_a.py")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     project.run("test_a.py", files={"b.py": ""})
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import pytest
-from tests.unit.runner_project import Project, need_bubblewrap
 
 from runner.report import Outcome, Report, Stop
+from tests.unit.runner_project import Project, need_bubblewrap
 
 TESTS = """
     import sys

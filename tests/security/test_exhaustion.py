@@ -1,0 +1,123 @@
+"""A candidate that takes too much: memory, processes, files, output."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runner.report import Outcome, Stop
+from tests.unit.runner_project import Limits, Project, need_bubblewrap, only
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def bubblewrap() -> None:
+    need_bubblewrap()
+
+
+def attack(folder: Path, body: str, limits: Limits, test_args: list[str] | None = None):  # noqa: ANN201
+    candidate = f"import mmap, os, subprocess, sys, time\n\ndef attack():\n{body}"
+    project = Project(
+        folder, {"candidate.py": "", "test_c.py": "import candidate\ndef test_c(): candidate.attack()\n"}
+    )
+    extra = {"test_args": test_args} if test_args is not None else {}
+    return project.run("test_c.py", files={"candidate.py": candidate}, limits=limits, **extra)
+
+
+def test_memory_of_one_process(tmp_path: Path) -> None:
+    report = attack(tmp_path, "    return len(bytearray(3 << 30))\n", Limits(memory_bytes=512 * MIB))
+    assert only(report).outcome is Outcome.FAILED
+    assert only(report).failure.message == "MemoryError"
+
+
+def test_memory_of_many_processes_together(tmp_path: Path) -> None:
+    body = """\
+    for _ in range(20):
+        if os.fork() == 0:
+            data = b"x" * (60 << 20)
+            time.sleep(60)
+    time.sleep(60)
+"""
+    report = attack(tmp_path, body, Limits(memory_bytes=300 * MIB))
+    assert report.stop is Stop.MEMORY
+    assert only(report).outcome is Outcome.CRASHED
+
+
+def test_shared_memory(tmp_path: Path) -> None:
+    body = """\
+    kept = []
+    while True:
+        kept.append(mmap.mmap(-1, 16 << 20))
+        kept[-1].write(b"x" * (16 << 20))
+        time.sleep(0.002)
+"""
+    report = attack(tmp_path, body, Limits(memory_bytes=200 * MIB))
+    assert report.stop is Stop.MEMORY
+
+
+def test_files_that_fill_the_overlay(tmp_path: Path) -> None:
+    body = """\
+    for n in range(10_000):
+        with open("file%d" % n, "wb") as file:
+            file.write(b"x" * (4 << 20))
+        time.sleep(0.002)
+"""
+    report = attack(tmp_path, body, Limits(memory_bytes=200 * MIB))
+    assert report.stop is Stop.MEMORY
+    assert "files" in report.stop_detail
+
+
+def test_one_large_file(tmp_path: Path) -> None:
+    body = """\
+    with open("large", "wb") as file:
+        file.truncate(2 << 30)
+"""
+    report = attack(tmp_path, body, Limits(file_bytes=8 * MIB))
+    assert only(report).outcome is Outcome.FAILED
+    assert "File too large" in only(report).failure.message
+
+
+def test_a_fork_bomb(tmp_path: Path) -> None:
+    body = """\
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+"""
+    before = len(psutil.pids())
+    began = time.monotonic()
+    report = attack(tmp_path, body, Limits(processes=50, test_seconds=3))
+    assert time.monotonic() - began < 20
+    assert only(report).outcome in (Outcome.CRASHED, Outcome.TIMEOUT)
+    time.sleep(0.2)
+    assert len(psutil.pids()) < before + 40
+
+
+@pytest.mark.parametrize("test_args", [["-s"], []], ids=["to the pipe", "captured"])
+def test_endless_output(tmp_path: Path, test_args: list[str]) -> None:
+    """1 GB, of which this process keeps no more than was asked for."""
+    body = """\
+    line = b"x" * (1 << 20)
+    for _ in range(1000):
+        os.write(1, line)
+"""
+    own = psutil.Process(os.getpid())
+    before = own.memory_info().rss
+    report = attack(tmp_path, body, Limits(output_bytes=10_000, file_bytes=32 * MIB), test_args)
+    assert len(report.output_tail) <= 10_000
+    assert own.memory_info().rss - before < 100 * MIB
+    assert only(report).outcome is (Outcome.PASSED if test_args else Outcome.FAILED)
+
+
+def test_deep_recursion_and_a_segmentation_fault(tmp_path: Path) -> None:
+    report = attack(tmp_path, "    import ctypes; ctypes.string_at(0)\n", Limits())
+    assert only(report).outcome is Outcome.CRASHED
+    assert "SIGSEGV" in report.stop_detail
+    report = attack(tmp_path, "    attack()\n", Limits())
+    assert only(report).failure.message.startswith("RecursionError")

@@ -1,0 +1,86 @@
+"""Which interpreter is found, and which sandbox, and what is said where there is none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.interpreter import describe, find_interpreter
+from runner.run import InterpreterError, SandboxUnavailable
+from runner.sandbox import probe
+from tests.unit.runner_project import Project
+
+
+@pytest.fixture(autouse=True)
+def empty_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.setenv("PATH", "")
+
+
+def environment(folder: Path, with_pytest: bool) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    if with_pytest:
+        (packages,) = folder.glob("lib/python3*/site-packages")
+        (packages / "pytest.py").write_text("")
+    return folder / "bin" / "python"
+
+
+def test_the_workspaces_environment_then_the_active_one_then_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InterpreterError, match=r"python3 -m venv"):
+        find_interpreter(tmp_path)
+    on_path = environment(tmp_path / "on-path", with_pytest=False)
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert find_interpreter(tmp_path) == on_path.with_name("python3")
+    own = environment(tmp_path / ".venv", with_pytest=False)
+    assert find_interpreter(tmp_path) == own, "none has pytest: the first that exists"
+    active = environment(tmp_path / "active", with_pytest=True)
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "active"))
+    assert find_interpreter(tmp_path) == active, "the first that has pytest"
+
+
+def test_the_setting_wins_as_a_file_a_folder_or_relative_to_the_workspace(tmp_path: Path) -> None:
+    named = environment(tmp_path / "my env", with_pytest=False)
+    environment(tmp_path / ".venv", with_pytest=True)
+    for setting in (str(named), str(tmp_path / "my env"), "my env", "${workspaceFolder}/my env/bin/python"):
+        assert find_interpreter(tmp_path, setting) == named
+    with pytest.raises(InterpreterError, match="oci.interpreter"):
+        find_interpreter(tmp_path, "no/such/python")
+
+
+def test_an_interpreter_that_does_not_start_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho cannot load >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(InterpreterError, match="does not start: cannot load"):
+        describe(broken)
+
+
+def test_without_a_sandbox_nothing_runs_and_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    project = Project(tmp_path / "project", {"test_a.py": f"open({str(ran)!r}, 'w')\n"})
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(probe, "_candidates", lambda: iter([broken]))
+    probe._probe.cache_clear()
+    try:
+        with pytest.raises(SandboxUnavailable) as caught:
+            project.run("test_a.py")
+    finally:
+        probe._probe.cache_clear()
+    said = str(caught.value)
+    for part in (
+        "setting up uid map: Permission denied",
+        "apt install bubblewrap",
+        "AppArmor",
+        'level to "off"',
+    ):
+        assert part in said
+    assert not ran.exists()
