@@ -213,7 +213,7 @@ def stop(model_id: str, grace_seconds: float = 5.0) -> bool:
         os.kill(running.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_seconds
         while time.monotonic() < deadline:
-            if _look(model_id) is None:
+            if not _alive(running.pid):
                 return True
             time.sleep(POLL)
         os.kill(running.pid, signal.SIGKILL)
@@ -231,12 +231,25 @@ def _look(model_id: str) -> tuple[runfile.Running, dict[str, Any]] | None:
     url = f"http://127.0.0.1:{running.port}/health"
     headers = {"Authorization": f"Bearer {running.token}"}
     try:
-        response = httpx.get(url, headers=headers, timeout=2, trust_env=False, verify=False)
+        response = httpx.get(url, headers=headers, timeout=1, trust_env=False, verify=False)
         health = response.json()
+    except httpx.TimeoutException:
+        # The runtime holds the interpreter while it maps the weights: connected, yet silent, is loading.
+        return (running, {"state": "loading", "device": None, "error": None}) if _alive(running.pid) else None
     except (httpx.TransportError, ValueError):
         return None
     # Another program may have got the port since: only ours knows the token and its own process id.
     return (running, health) if response.is_success and health.get("pid") == running.pid else None
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of that id runs (one that has ended and waits for its parent does not)."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _after(given: str, pieces: Iterator[str]) -> Iterator[str]:

@@ -43,6 +43,9 @@ class StarCoder2(Model):  # type: ignore[misc,unused-ignore]
         self.layernorm_attrs["simple"] = False
         self.layernorm_attrs["epsilon"] = config.norm_epsilon
         self.mlp_attrs["use_proj"], self.mlp_attrs["use_fc"] = False, True
+        if config.sliding_window:
+            # Its configuration lists no layer types, and unlisted layers get no window.
+            self.layer_types = ["sliding_attention"] * self.num_layers
 
     def make_mlp(self, layer_id: int, mlp: Any, root_input: str) -> None:
         """Name the two layers as the builder expects them."""

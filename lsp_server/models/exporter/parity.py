@@ -113,7 +113,7 @@ def _difference(model: Any, session: Any, layers: int, past: int, new: int) -> f
     feeds = {"input_ids": ids, "attention_mask": np.ones((1, past + new), dtype=np.int64)}
     if "position_ids" in {i.name for i in session.get_inputs()}:
         feeds["position_ids"] = np.arange(past, past + new, dtype=np.int64)[None]
-    torch_cache = DynamicCache()
+    torch_cache = DynamicCache(config=config)
     for layer in range(layers):
         key, value = cache[layer]
         feeds[f"past_key_values.{layer}.key"], feeds[f"past_key_values.{layer}.value"] = key, value
