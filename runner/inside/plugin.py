@@ -49,7 +49,9 @@ class Plugin:
     def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
         plugins = early_config.pluginmanager
         if plugins.hasplugin("pytest_cov"):
-            args.append("--no-cov")  # it would take the tracer's place, and its numbers are not asked for
+            # It would take the tracer's place, and its numbers are not asked for.
+            args.append("--no-cov")
+            early_config.known_args_namespace.no_cov = True
         if plugins.hasplugin("xdist"):
             args.append("-n0")  # one process, so that what ends it is known
         self._begin_collecting("conftest.py")

@@ -48,7 +48,7 @@ def test_the_setting_wins_as_a_file_a_folder_or_relative_to_the_workspace(tmp_pa
     environment(tmp_path / ".venv", with_pytest=True)
     for setting in (str(named), str(tmp_path / "my env"), "my env", "${workspaceFolder}/my env/bin/python"):
         assert find_interpreter(tmp_path, setting) == named
-    with pytest.raises(InterpreterError, match="oci.interpreter"):
+    with pytest.raises(InterpreterError, match=r"oci\.interpreter"):
         find_interpreter(tmp_path, "no/such/python")
 
 
