@@ -368,22 +368,23 @@ def _export(console: Console, model: str, precision: Precision, device: Device) 
             console.print(f"[dim]  {text}", highlight=False)
             status.update(f"Exporting {model}: {text}…")
 
-        form = export(model, precision, device, step, _cancel_on_interrupt())
-    console.print(f"Exported and checked against PyTorch: {form.path}", highlight=False, soft_wrap=True)
+        folder = export(model, precision, device, step, _cancel_on_interrupt())
+    console.print(f"Exported and checked against PyTorch: {folder}", highlight=False, soft_wrap=True)
 
 
 def _serve(options: argparse.Namespace) -> int:
     """Run the engine in this process, or end one that runs."""
-    from lsp_server.engine.supervise import LocalEngine
+    from lsp_server.engine import supervise
     from lsp_server.models import catalog
 
     model = catalog.entry(options.model or catalog.DEFAULT).id
     if options.stop:
-        print("Stopped." if LocalEngine(model).stop() else f"No engine runs for {model}.")
+        print("Stopped." if supervise.stop(model) else f"No engine runs for {model}.")
         return 0
     from lsp_server.engine.serve import serve
 
-    return serve(model, port=options.port, idle_seconds=options.idle * 60)
+    serve(model, port=options.port, idle_seconds=options.idle * 60)
+    return 0
 
 
 def _model_rm(options: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ from lsp_server.refine.events import (
 from lsp_server.refine.judge import confirm, harness_reach, judge
 from lsp_server.refine.locate import locate_fix, locate_generate, region_to_generate
 from lsp_server.refine.proposal import Proposal, Receipt, Round, Verdict, VerdictKind
-from lsp_server.refine.reply import NoCode, code_of
+from lsp_server.refine.reply import NoCode, code_of, is_answered
 from lsp_server.refine.source import Source
 from lsp_server.refine.splice import Spliced, splice
 from lsp_server.refine.task import FixRequest, Request, Task, TaskError
@@ -109,7 +109,7 @@ class _Conversation:
     def follow(self, done: Round) -> None:
         """Append a round's reply and what came of it."""
         if done.feedback:
-            self.messages = prompt.next_turn(self.messages, done.reply, done.feedback, self.first)
+            self.messages = prompt.next_turn(done.asked, done.reply, done.feedback, self.first)
 
 
 class _Refinement:
@@ -206,43 +206,52 @@ class _Refinement:
     ) -> Round:
         """One reply, and one more if it repeats an earlier candidate: told so, and sampled."""
         started = time.monotonic()
-        messages = conversation.messages
-        source = Source(task.document.text)
-        for asked_again in (False, True):
-            reply = self._reply(messages, sampling, task)
-            try:
-                spliced = splice(source, task.region, code_of(reply, task.region.name))
-            except NoCode as error:
-                return self._not_run(number, reply, None, str(error), task, started)
-            identity = _identity(spliced.text)
-            if identity == _identity(task.document.text):
-                why = "the same code as the file has"
-            elif identity in conversation.tried:
-                why = "the same code as an earlier round"
-            else:
-                conversation.tried.add(identity)
-                return self._tried(task, baseline, number, reply, spliced, started)
-            if not asked_again:
-                messages = [
-                    *messages,
-                    Message("assistant", reply),
-                    Message("user", prompt.after_repeat(task)),
-                ]
-                sampling = replace(SAMPLED, seed=self._next_seed())
-        conversation.repeats += 1
-        verdict = Verdict(VerdictKind.REJECTED, f"The reply has {why}, so it was not run again.")
-        return Round(
-            number, reply, spliced.text, None, verdict, prompt.after_repeat(task), time.monotonic() - started
-        )
+        done = self._answered(task, baseline, conversation, conversation.messages, number, sampling)
+        if done is None:
+            messages = prompt.ask_again(conversation.first, task)
+            sampling = replace(SAMPLED, seed=self._next_seed())
+            done = self._answered(task, baseline, conversation, messages, number, sampling)
+        if done is None:
+            conversation.repeats += 1
+            reason = "The reply has the same code as the file or an earlier round, so it was not run again."
+            done = Round(number, "", None, None, Verdict(VerdictKind.REJECTED, reason))
+        return replace(done, seconds=time.monotonic() - started)
 
-    def _tried(
-        self, task: Task, baseline: Report, number: int, reply: str, spliced: Spliced, started: float
-    ) -> Round:
-        """Run a candidate's tests, judge it, and confirm what looks verified by a second run."""
+    def _answered(
+        self,
+        task: Task,
+        baseline: Report,
+        conversation: _Conversation,
+        messages: Sequence[Message],
+        number: int,
+        sampling: Sampling,
+    ) -> Round | None:
+        """Ask for a reply and try its code; None if that is the file's own or was tried before."""
+        reply = self._reply(messages, sampling, task)
+        try:
+            spliced = splice(Source(task.document.text), task.region, code_of(reply, task.region.name))
+        except NoCode as error:
+            return self._refused(number, reply, None, str(error), task, messages)
+        identity = _identity(spliced.text)
+        if identity in conversation.tried or identity == _identity(task.document.text):
+            return None
+        conversation.tried.add(identity)
         reach = harness_reach(task.document.text, spliced.text)
         if reach:
             reason = f"The candidate reaches for the test harness: {reach}, which the file did not before."
-            return self._not_run(number, reply, spliced, reason, task, started)
+            return self._refused(number, reply, spliced.text, reason, task, messages)
+        return self._tried(task, baseline, number, reply, spliced, messages)
+
+    def _tried(
+        self,
+        task: Task,
+        baseline: Report,
+        number: int,
+        reply: str,
+        spliced: Spliced,
+        messages: Sequence[Message],
+    ) -> Round:
+        """Run a candidate's tests, judge it, and confirm what looks verified by a second run."""
         overlay = {task.document.path: spliced.text.encode("utf-8")}
         expected = frozenset(baseline.passed | task.wanted.ids)
         self.listener(TestsStarted(len(expected)))
@@ -275,29 +284,37 @@ class _Refinement:
             report=report,
             verdict=verdict,
             feedback=feedback,
-            seconds=time.monotonic() - started,
+            asked=tuple(messages),
             changed_lines=len(changed),
             executed_lines=len(changed & executed),
         )
 
-    def _not_run(
-        self, number: int, reply: str, spliced: Spliced | None, reason: str, task: Task, started: float
+    def _refused(
+        self,
+        number: int,
+        reply: str,
+        candidate: str | None,
+        reason: str,
+        task: Task,
+        messages: Sequence[Message],
     ) -> Round:
-        verdict = Verdict(VerdictKind.REJECTED, reason)
+        """The round of a reply that is not run, with the reason why."""
         feedback = prompt.after_refusal(reason, task)
-        candidate = spliced.text if spliced else None
-        return Round(number, reply, candidate, None, verdict, feedback, time.monotonic() - started)
+        verdict = Verdict(VerdictKind.REJECTED, reason)
+        return Round(number, reply, candidate, None, verdict, feedback, tuple(messages))
 
     def _reply(self, messages: Sequence[Message], sampling: Sampling, task: Task) -> str:
+        """Stream a reply until it ends, or until the code that is wanted stands in it."""
         sampling = replace(sampling, max_tokens=prompt.reply_tokens(task))
-        pieces: list[str] = []
+        reply = ""
         for piece in self.engine.stream(messages, sampling, self.cancel):
-            pieces.append(piece)
+            reply += piece
             self.listener(ReplyText(piece))
-            if time.monotonic() - self.started > 2 * self.options.time_limit:
+            out_of_time = time.monotonic() - self.started > 2 * self.options.time_limit
+            if out_of_time or ("`" in piece and is_answered(reply, task.region.name)):
                 break
         self._check_cancelled()
-        return "".join(pieces)
+        return reply
 
     def _run(
         self,

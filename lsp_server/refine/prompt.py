@@ -73,13 +73,21 @@ def after_failure(task: Task, report: Report) -> str:
     return HEAD + execution_result(report, task.wanted.ids)
 
 
-def after_repeat(task: Task) -> str:
-    """Return the user turn that follows a reply with the same code as an earlier one."""
+def ask_again(first: Sequence[Message], task: Task) -> list[Message]:
+    """Return the conversation that follows a reply with the same code as before: the first question, sharpened.
+
+    The repeated reply is left out: with it in view, a small model writes it once more, sampled or not.
+
+    Args:
+        first: the conversation that opened the task.
+        task: what is asked for.
+    """
     what = f"`{task.region.name}`" if task.region.name else "the code"
-    return (
-        "This is the same code as before, so it fails in the same way. The mistake is somewhere else: "
-        f"say in one sentence which line of {what} is wrong, then give different code. {_form(task)}"
+    told = (
+        f"You have answered this already, with code that fails in the same way as before. {what} as it stands is "
+        "wrong, so a line of it has to change. Say in one sentence which line is wrong and why, then give the code."
     )
+    return [*first[:-1], Message("user", f"{first[-1].content}\n\n{told}")]
 
 
 def after_refusal(reason: str, task: Task) -> str:
@@ -121,12 +129,9 @@ def _form(task: Task) -> str:
     name = task.region.name
     if not name:
         return "Give only the new code, in one ```python code block."
-    whole = (
+    return (
         f"Give the complete `{name}` in one ```python code block, with the same signature and without tests."
     )
-    if task.kind == "fix":
-        return f"First say in one or two sentences what is wrong. Then: {whole[0].lower()}{whole[1:]}"
-    return whole
 
 
 def _context(task: Task, source: Source) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lsp_server.engine.protocol import Message
 from lsp_server.refine.task import Task
 from runner.report import Report
 
@@ -49,7 +50,9 @@ class Round:
     """None if nothing was run."""
     verdict: Verdict
     feedback: str = ""
-    """What the model is told about it."""
+    """What the model is told about it; empty if it is told nothing."""
+    asked: tuple[Message, ...] = ()
+    """The conversation that the reply answers."""
     seconds: float = 0.0
     changed_lines: int = 0
     """Code lines of the candidate that the target did not have."""

@@ -40,6 +40,19 @@ def code_of(reply: str, name: str) -> str:
     return defining[-1]
 
 
+def is_answered(reply: str, name: str) -> bool:
+    """Whether a closed block of a reply that still streams defines the target, so that no more of it is needed.
+
+    Args:
+        reply: what there is of it.
+        name: the target's qualified name; empty: any closed block will not do, since more may follow.
+    """
+    if not name or len(_FENCE.findall(reply)) % 2:
+        return False
+    blocks = _blocks(reply)
+    return bool(blocks) and defines(Source(blocks[-1]), name)
+
+
 def defines(code: Source, name: str) -> bool:
     """Whether code holds a definition for a qualified name, or for its last part outside of any class."""
     last = name.rpartition(".")[2]

@@ -48,7 +48,7 @@ def require() -> Path:
     found = probe()
     if found.bwrap is None:
         raise SandboxUnavailable(
-            f"Tests are not run, because no sandbox works here: {found.reason}. {_remedy()}"
+            f"Tests are not run, because no sandbox works here: {found.reason}. {remedy()}"
         )
     return found.bwrap
 
@@ -106,7 +106,8 @@ def _try(bwrap: Path) -> str | None:
     return said.splitlines()[0] if said else f"exit code {done.returncode}"
 
 
-def _remedy() -> str:
+def remedy() -> str:
+    """Return what makes bubblewrap work here, in words."""
     apparmor = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
     if apparmor.exists() and apparmor.read_text().strip() == "1" and os.getuid() != 0:
         return (

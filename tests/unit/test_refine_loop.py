@@ -132,7 +132,8 @@ def test_a_repeated_candidate_is_not_run_but_told_and_asked_again_sampled(
     assert proposal.verified
     assert len(proposal.rounds) == 2
     messages, sampling = engine.asked[-1]
-    assert "same code as before" in messages[-1].content
+    assert "You have answered this already" in messages[-1].content
+    assert all(message.role == "user" for message in messages), "the repeated reply is not shown again"
     assert sampling.temperature > 0
 
 

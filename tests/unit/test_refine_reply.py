@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.refine.reply import NoCode, code_of
+from lsp_server.refine.reply import NoCode, code_of, is_answered
 
 F = "def f():\n    return 1\n"
 G = "def g():\n    return 2\n"
@@ -49,3 +49,10 @@ def test_code_for_another_function() -> None:
 
 def test_lines_take_the_last_block() -> None:
     assert code_of("```python\na = 1\n```\n```python\nb = 2\n```", "") == "b = 2\n"
+
+
+def test_a_reply_is_answered_once_the_target_s_block_has_closed() -> None:
+    reply = f"Like this:\n```python\n{F}```\n"
+    answered = [is_answered(reply[:end], "f") for end in range(len(reply) + 1)]
+    assert answered.index(True) == reply.rindex("```") + 3
+    assert not is_answered(f"```python\n{G}```\n", "f")
