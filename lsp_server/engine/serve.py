@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -89,6 +90,8 @@ async def _run(running: runfile.Running, listener: socket.socket, idle_seconds: 
     loading = asyncio.create_task(desk.load())
     watching = asyncio.create_task(_end_when_idle(server, desk, idle_seconds))
     listener.listen()
+    # uvicorn raises the signal again once it has shut down; its default action would skip what follows here.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     runfile.write(running)
     log.info("serving %s at %s, process %d", running.model, running.endpoint, running.pid)
     try:
