@@ -20,7 +20,7 @@ from lsp_server.refine.task import (
     TaskError,
     Wanted,
 )
-from runner.report import CollectionError, Report
+from runner.report import CollectionError, Outcome, Report
 
 FUNCTIONS_PER_TEST = 200
 """Tests that execute more functions than this still count, but only their first ones are ranked."""
@@ -147,7 +147,7 @@ def locate_fix(
             "Point at the function to change (select it), or fix the test itself."
         )
     best = suspects[0]
-    reached = _executing(traced, failing, best.path, best.definition)
+    reached = _executing(traced, failing, best.path, best.definition) | _unknown(traced, failing)
     document = request.snapshot.document(best.path)
     return Task(
         kind="fix",
@@ -184,6 +184,7 @@ def locate_generate(
     wanted = frozenset[str]()
     if definition is not None:
         wanted = _executing(traced, baseline.failed, request.path, definition)
+        wanted |= _unknown(traced, baseline.failed) if wanted else frozenset()
         # A test that fails in another stub as well cannot pass yet: it is left out if there are others.
         others = [d for d in source.definitions if d.is_stub and d.kind == "function" and d != definition]
         alone = wanted - frozenset().union(
@@ -254,6 +255,13 @@ def _executing(
         test
         for test in tests
         if (result := traced.results.get(test)) and any(n in body for n in result.executed.get(path, ()))
+    )
+
+
+def _unknown(traced: Report, failing: frozenset[str]) -> frozenset[str]:
+    """Return the failing tests that a run ended before it came to them: whether they reach the target is not known."""
+    return frozenset(
+        i for i in failing if i in traced.results and traced.results[i].outcome is Outcome.NOT_RUN
     )
 
 

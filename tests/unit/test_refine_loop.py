@@ -173,6 +173,19 @@ def test_one_named_test_is_the_only_one_wanted(project: Callable[..., Path]) -> 
     assert proposal.receipt.tests_after == (1, 2)
 
 
+def test_tests_behind_a_hang_are_wanted_too(project: Callable[..., Path]) -> None:
+    """The baseline ends after two hangs; what it did not come to must still pass in the end."""
+    source = "def f(x):\n    while True:\n        pass\n"
+    tests = "from m import f\n" + "".join(
+        f"def test_{n}():\n    assert f({n}) == {n % 4}\n" for n in range(5)
+    )
+    folder = project(m=source, test_m=tests)
+    proposal, _ = fix(
+        folder, "m.py", fenced("def f(x):\n    return x\n"), fenced("def f(x):\n    return x % 4\n")
+    )
+    assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.PARTIAL, VerdictKind.VERIFIED]
+
+
 def test_nothing_fails(project: Callable[..., Path]) -> None:
     folder = project(calc=CALC.replace("a - b", "a + b"), test_calc=TEST_CALC)
     with pytest.raises(NothingToFix, match="2 tests pass"):
