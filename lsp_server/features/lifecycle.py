@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from lsp_server.features.session import CompanionServer
 
+STOP_SECONDS = 2.0
+"""How long `shutdown` waits for work to stop; the tests' processes end at once, the model at its next token."""
 
-def shutdown(server: CompanionServer, _params: None) -> None:
-    """Stop all work; the tests' processes end at once, the model at its next token."""
+
+async def shutdown(server: CompanionServer, _params: None) -> None:
+    """Stop all work."""
     server.cancel_all()
+    tasks = [work.task for work in server.works.values() if work.task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=STOP_SECONDS)
+    for offer in server.offers:
+        offer.cancel()
 
 
 def exit(server: CompanionServer, _params: None) -> None:
     """Stop what a client left running that never sent `shutdown`."""
+    server.leaving = True
     server.cancel_all()

@@ -8,7 +8,7 @@ import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -17,6 +17,9 @@ from lsp_server import __version__
 from lsp_server.features.handshake import NAME
 from lsp_server.refine.proposal import Proposal
 from lsp_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pygls.server import ServerErrors
 
 _SNAKE = re.compile(r"([A-Z])")
 KEPT_PROPOSALS = 20
@@ -54,6 +57,8 @@ class CompanionServer(LanguageServer):
         self.proposals: dict[str, Proposal] = {}
         """Proposals that were not applied, by token, the oldest first."""
 
+        self.leaving = False
+        """The client has said goodbye: nothing more can be sent."""
         self.temporary: list[Path] = []
         """Folders to be deleted at the end."""
 
@@ -63,6 +68,11 @@ class CompanionServer(LanguageServer):
         for name in path:
             value = getattr(value, _SNAKE.sub(r"_\1", name).lower(), None)
         return value
+
+    def report_server_error(self, error: Exception, source: ServerErrors) -> None:
+        """Show an error of ours, unless the way to the client is what is broken."""
+        if not self.leaving:
+            super().report_server_error(error, source)
 
     def say(self, message: str, kind: types.MessageType = types.MessageType.Info) -> None:
         """Show the user a message."""
