@@ -346,7 +346,8 @@ def _model_export(options: argparse.Namespace) -> int:
 
 
 def _pull(console: Console, model: str) -> None:
-    """Download a model's files under a progress bar."""
+    """Download a model's files under a progress bar, and what exporting them takes: all that needs the network."""
+    from lsp_server.models import export_env
     from lsp_server.models.pull import pull
     from lsp_server.terminal import download_progress
 
@@ -356,6 +357,10 @@ def _pull(console: Console, model: str) -> None:
             model, lambda have, total: bar.update(task, completed=have, total=total), _cancel_on_interrupt()
         )
     console.print(f"Pulled and verified: {folder}", highlight=False, soft_wrap=True)
+    with console.status("Making the export environment…"):
+        export_env.ensure(
+            lambda text: console.print(f"[dim]  {text}", highlight=False), _cancel_on_interrupt()
+        )
 
 
 def _export(console: Console, model: str, precision: Precision, device: Device) -> None:
@@ -381,6 +386,10 @@ def _serve(options: argparse.Namespace) -> int:
     if options.stop:
         print("Stopped." if supervise.stop(model) else f"No engine runs for {model}.")
         return 0
+    running = supervise.status(model)
+    if running.endpoint:
+        print(f"An engine runs for {model} already: {running.endpoint}, process {running.pid}.")
+        return 0
     from lsp_server.engine.serve import serve
 
     serve(model, port=options.port, idle_seconds=options.idle * 60)
@@ -404,10 +413,10 @@ def _doctor(options: argparse.Namespace) -> int:
     problems = 0
     for finding in examine(Path.cwd()):
         mark = "[green]ok [/]" if finding.ok else "[red]no [/]"
-        console.print(f"{mark} {finding.what}", highlight=False)
+        console.print(f"{mark} {finding.what}", highlight=False, soft_wrap=True)
         if not finding.ok:
             problems += 1
-            console.print(f"    mend it: [bold]{finding.remedy}", highlight=False)
+            console.print(f"    mend it: [bold]{finding.remedy}", highlight=False, soft_wrap=True)
     return COULD_NOT_RUN if problems else 0
 
 

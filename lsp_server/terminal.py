@@ -95,8 +95,12 @@ class RefinementView:
                 self.status.stop()
                 colour = COLOURS[round.verdict.kind]
                 self.console.print(
-                    Text.assemble((round.verdict.kind.value, f"bold {colour}"), ": ", round.verdict.reason),
-                    Text(f"({round.seconds:.1f} s)", style="dim"),
+                    Text.assemble(
+                        (round.verdict.kind.value, f"bold {colour}"),
+                        f": {round.verdict.reason} ",
+                        (f"({round.seconds:.1f} s)", "dim"),
+                    ),
+                    soft_wrap=True,
                 )
 
     def _tests(self, text: str) -> None:
