@@ -47,7 +47,11 @@ def create_server() -> CompanionServer:
 
 
 def main() -> None:
-    """Serve one client on standard input and output until it leaves."""
+    """Serve one client on standard input and output until it leaves.
+
+    Raises:
+        SystemExit: with status 1 if it leaves without `shutdown`.
+    """
     stdin, stdout = answer_initialize(sys.stdin.buffer, sys.stdout.buffer)
     # Whatever prints must not come between the messages.
     sys.stdout = sys.stderr
@@ -59,6 +63,8 @@ def main() -> None:
         server.start_io(cast(BinaryIO, stdin), cast(BinaryIO, stdout))
     finally:
         server.close()
+    if not server.shut_down:
+        raise SystemExit(1)  # as the protocol has it for an end without `shutdown`
 
 
 if __name__ == "__main__":

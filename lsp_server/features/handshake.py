@@ -18,6 +18,7 @@ COMMANDS = ("oci.generate", "oci.fix", "oci.fixTest", "oci.cancel", "oci.applyPr
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
 ENCODINGS = ("utf-32", "utf-8")
 """Position encodings that are taken when offered, the best first; UTF-16 if neither is."""
+NO_SAVING = {"willSave": False, "willSaveWaitUntil": False, "save": False}
 
 
 def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "capabilities": {
             "positionEncoding": next((e for e in ENCODINGS if e in offered), "utf-16"),
-            "textDocumentSync": {"openClose": True, "change": 2, "save": False},
+            "textDocumentSync": {"openClose": True, "change": 2, **NO_SAVING},
             "codeActionProvider": {"codeActionKinds": list(CODE_ACTION_KINDS), "resolveProvider": False},
             "executeCommandProvider": {"commands": list(COMMANDS)},
             "workspace": {

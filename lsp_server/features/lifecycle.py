@@ -12,6 +12,7 @@ STOP_SECONDS = 2.0
 
 async def shutdown(server: CompanionServer, _params: None) -> None:
     """Stop all work."""
+    server.shut_down = True
     server.cancel_all()
     tasks = [work.task for work in server.works.values() if work.task is not None]
     if tasks:

@@ -57,6 +57,8 @@ class CompanionServer(LanguageServer):
         self.proposals: dict[str, Proposal] = {}
         """Proposals that were not applied, by token, the oldest first."""
 
+        self.shut_down = False
+        """The client has asked for `shutdown`."""
         self.leaving = False
         """The client has said goodbye: nothing more can be sent."""
         self.temporary: list[Path] = []

@@ -15,7 +15,7 @@ from pytest_lsp.client import register_lsp_features
 from pytest_lsp.protocol import LanguageClientProtocol
 
 SERVER = [sys.executable, "-m", "lsp_server.server"]
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 """Longest that a test waits for something that has to happen."""
 TEXT_SYNC = types.TextDocumentContentChangeWholeDocument
 
