@@ -16,8 +16,8 @@ from lsp_server import __version__
 NAME = "OCI Companion"
 COMMANDS = ("oci.generate", "oci.fix", "oci.fixTest", "oci.cancel", "oci.applyProposal")
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
-ENCODINGS = ("utf-32", "utf-8")
-"""Position encodings that are taken when offered, the best first; UTF-16 if neither is."""
+ENCODINGS = ("utf-8", "utf-16", "utf-32")
+"""Position encodings that are spoken: the client's first choice among them, UTF-16 if it says nothing."""
 NO_SAVING = {"willSave": False, "willSaveWaitUntil": False, "save": False}
 
 
@@ -30,8 +30,8 @@ def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
     offered = _at(params, "capabilities", "general", "positionEncodings") or ()
     return {
         "capabilities": {
-            "positionEncoding": next((e for e in ENCODINGS if e in offered), "utf-16"),
-            "textDocumentSync": {"openClose": True, "change": 2, **NO_SAVING},
+            "positionEncoding": next((e for e in offered if e in ENCODINGS), "utf-16"),
+            "textDocumentSync": {"openClose": True, "change": 1, **NO_SAVING},
             "codeActionProvider": {"codeActionKinds": list(CODE_ACTION_KINDS), "resolveProvider": False},
             "executeCommandProvider": {"commands": list(COMMANDS)},
             "workspace": {

@@ -40,7 +40,9 @@ class CompanionServer(LanguageServer):
     """The language server with its state; all of it is touched by the event loop's thread only."""
 
     def __init__(self) -> None:
-        super().__init__(NAME, __version__)
+        # Whole texts: pygls places partial changes by `str.splitlines`, which ends lines at form feeds and U+2028
+        # where the protocol does not, and a text that is off by a line would be tested and edited wrongly.
+        super().__init__(NAME, __version__, types.TextDocumentSyncKind.Full)
         self.settings = Settings()
         self.trusted = True
         """Whether the client says that the workspace's code may be run."""
