@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,10 +20,10 @@ from lsp_server import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lsp_server.engine.protocol import Engine
     from lsp_server.models.catalog import Device, Precision
     from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request, Snapshot
+    from lsp_server.settings import Settings
 
 VERIFIED, NOT_VERIFIED, COULD_NOT_RUN = 0, 1, 2
 
@@ -38,29 +39,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return COULD_NOT_RUN
+        return _failed(options, "stopped")
     except Exception as error:
-        if not _is_told(error):
-            raise
-        print(f"oci-companion: {error}", file=sys.stderr)
-        if getattr(options, "json", False):
-            print(json.dumps({"verified": False, "error": str(error)}))
-        return COULD_NOT_RUN
+        from lsp_server.features.work import is_told
+
+        if not isinstance(error, UsageError) and not is_told(error):
+            traceback.print_exc()  # a bug of ours; its status must not read as "not verified"
+        return _failed(options, str(error))
 
 
-def _is_told(error: Exception) -> bool:
-    """Whether an error's message is written for the user; anything else is a bug and keeps its traceback."""
-    from lsp_server.engine.protocol import EngineError
-    from lsp_server.models.catalog import UnknownModel
-    from lsp_server.models.store import ModelError
-    from lsp_server.refine.loop import NothingToFix
-    from lsp_server.refine.task import TaskError
-    from runner.errors import RunnerError
-
-    return isinstance(
-        error, UsageError | EngineError | ModelError | UnknownModel | NothingToFix | TaskError | RunnerError
-    )
+def _failed(options: argparse.Namespace, reason: str) -> int:
+    print(f"oci-companion: {reason}", file=sys.stderr)
+    if getattr(options, "json", False):
+        print(json.dumps({"verified": False, "error": reason, "rounds": [], "receipt": None, "diff": ""}))
+    return COULD_NOT_RUN
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,9 +126,15 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--candidates", type=int, default=1, metavar="N", help="replies tried per round")
     command.add_argument("--time-limit", type=float, default=120.0, metavar="SECONDS")
     command.add_argument("--test-timeout", type=float, default=10.0, metavar="SECONDS", help="for one test")
+    command.add_argument(
+        "--run-timeout", type=float, default=60.0, metavar="SECONDS", help="for all tests once"
+    )
     command.add_argument("--model", default="", metavar="ID")
     command.add_argument(
-        "--endpoint", default="", metavar="URL", help="an OpenAI-compatible server instead of ours"
+        "--endpoint",
+        default="",
+        metavar="URL",
+        help="an OpenAI-compatible server; its token: OCI_ENDPOINT_TOKEN",
     )
     command.add_argument(
         "--workspace", type=Path, metavar="FOLDER", help="the project's root; found if not given"
@@ -174,7 +172,7 @@ def _snapshot(file: str, workspace: Path | None) -> tuple[Snapshot, PurePosixPat
     absolute = Path(file).resolve()
     if not absolute.is_file():
         raise UsageError(f"There is no file {file}.")
-    root = workspace.resolve() if workspace else workspace_of(absolute)
+    root = workspace.resolve() if workspace else workspace_of(absolute, Path.cwd())
     if not absolute.is_relative_to(root):
         raise UsageError(f"{file} is not in the workspace {root}.")
     return Snapshot(root), PurePosixPath(absolute.relative_to(root).as_posix())
@@ -184,49 +182,66 @@ def _work(request: Request, options: argparse.Namespace) -> int:
     """Work on a request, show it, and write the file where `--apply` asks for it."""
     from rich.console import Console
 
-    from lsp_server.refine.loop import Cancelled, Options, refine
+    from lsp_server.features.work import propose
+    from lsp_server.refine.loop import Cancelled
     from lsp_server.refine.record import proposal_record
     from lsp_server.terminal import RefinementView, show_proposal
-    from runner.interpreter import find_interpreter
-    from runner.request import Limits, Sandboxing
 
-    if options.rounds < 1 or options.candidates < 1:
-        raise UsageError("--rounds and --candidates take a number of at least 1.")
     console = Console(stderr=True) if options.json else Console()
-    refinement = Options(
-        interpreter=find_interpreter(request.snapshot.workspace, options.interpreter),
-        rounds=options.rounds,
-        candidates=options.candidates,
-        time_limit=options.time_limit,
-        edit_tests=False,
-        limits=Limits(test_seconds=options.test_timeout),
-        sandbox=Sandboxing(level=options.sandbox),
-    )
-    cancel = _cancel_on_interrupt()
+    settings = _settings(options)
     with RefinementView(console) as view:
-        engine = _engine(options.model, options.endpoint, view.say)
         try:
-            proposal = refine(request, engine, refinement, cancel, view)
+            proposal = propose(request, settings, _cancel_on_interrupt(), view, view.say)
         except Cancelled:
             raise KeyboardInterrupt from None
     show_proposal(console, proposal)
+    refusal = _apply(proposal) if options.apply else ""
     if options.json:
-        print(json.dumps(proposal_record(proposal)))
-    if options.apply:
-        _apply(proposal, console)
-    return VERIFIED if proposal.verified else NOT_VERIFIED
-
-
-def _apply(proposal: Proposal, console: Console) -> None:
-    """Write a verified proposal, unless the file is no longer the one that was worked on."""
-    path = proposal.task.snapshot.workspace / proposal.task.document.path
-    if not proposal.verified or proposal.new_text is None:
-        console.print("Not applied: only what is verified is written.")
-    elif path.read_bytes() != proposal.task.document.text.encode("utf-8"):
-        console.print(f"Not applied: {proposal.task.document.path} has changed meanwhile.")
-    else:
-        _replace_file(path, proposal.new_text.encode("utf-8"))
+        print(json.dumps({**proposal_record(proposal), "applied": options.apply and not refusal}))
+    if refusal:
+        print(f"oci-companion: not applied: {refusal}", file=sys.stderr)
+    elif options.apply:
         console.print(f"Written: {proposal.task.document.path}")
+    if not proposal.verified:
+        return NOT_VERIFIED
+    return COULD_NOT_RUN if refusal else VERIFIED
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the options as settings, held to the same rules as an editor's."""
+    from lsp_server.settings import parse
+
+    settings, problems = parse(
+        {
+            "model": options.model,
+            "endpoint": options.endpoint,
+            "endpointToken": os.environ.get("OCI_ENDPOINT_TOKEN", ""),
+            "rounds": options.rounds,
+            "candidates": options.candidates,
+            "timeLimit": options.time_limit,
+            "testTimeout": options.test_timeout,
+            "runTimeout": options.run_timeout,
+            "interpreter": options.interpreter,
+            "sandbox": {"level": options.sandbox},
+        }
+    )
+    if problems:
+        raise UsageError(problems[0])
+    return settings
+
+
+def _apply(proposal: Proposal) -> str:
+    """Write a verified proposal; return why it was not written, or nothing."""
+    path = (proposal.task.snapshot.workspace / proposal.task.document.path).resolve()
+    if not proposal.verified or proposal.new_text is None:
+        return "only what is verified is written"
+    try:
+        if path.read_bytes() != proposal.task.document.text.encode("utf-8"):
+            return f"{proposal.task.document.path} has changed meanwhile"
+        _replace_file(path, proposal.new_text.encode("utf-8"))
+    except OSError as error:
+        return f"{proposal.task.document.path} cannot be written: {error.strerror}"
+    return ""
 
 
 def _replace_file(path: Path, content: bytes) -> None:
@@ -258,11 +273,13 @@ def _demo(options: argparse.Namespace) -> int:
     console.print(f"[bold]The example[/]: {example.name}, one of whose tests fails.")
     fix = [
         "fix",
-        str(example / "tests" / "test_durations.py"),
+        str(example / "tests" / "test_dates.py"),
         "--workspace",
         str(example),
         "--model",
         model.id,
+        "--time-limit",
+        "600",
     ]
     # The example needs pytest and nothing else: our own interpreter has it.
     status = main([*fix, "--interpreter", sys.executable])
@@ -275,19 +292,8 @@ def _example() -> Path:
     here = Path(__file__).resolve().parent
     for folder in (here / "examples", here.parent / "examples"):
         if folder.is_dir():
-            return folder / "durations"
+            return folder / "dates"
     raise UsageError("The bundled example is missing from this installation: install oci-companion again.")
-
-
-def _engine(model: str, endpoint: str, say: Callable[[str], None]) -> Engine:
-    if endpoint:
-        from lsp_server.engine.client import HttpEngine
-
-        return HttpEngine(endpoint, model=model)
-    from lsp_server.engine.supervise import LocalEngine
-    from lsp_server.models import catalog
-
-    return LocalEngine(catalog.entry(model or catalog.DEFAULT).id, notice=say)
 
 
 def _cancel_on_interrupt() -> threading.Event:

@@ -55,8 +55,8 @@ class Settings:
     """Further arguments for pytest."""
     testTimeout: float = 10.0
     """Seconds that one test may take."""
-    editTests: Literal["never", "ask"] = "never"
-    """Whether a test may be the target of a repair: never, or when it is the user who points at it."""
+    runTimeout: float = 60.0
+    """Seconds that one run of the tests may take."""
     sandbox: SandboxSettings = SandboxSettings()
     engine: EngineSettings = EngineSettings()
     logLevel: Literal["error", "warning", "info", "debug"] = "info"

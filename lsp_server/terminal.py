@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from lsp_server.refine.events import (
+    AskedAgain,
     BaselineDone,
     BaselineStarted,
     Event,
@@ -29,6 +30,7 @@ from runner.report import Report
 
 COLOURS = {
     VerdictKind.VERIFIED: "green",
+    VerdictKind.UNSANDBOXED: "yellow",
     VerdictKind.UNTESTED: "yellow",
     VerdictKind.PARTIAL: "yellow",
     VerdictKind.REJECTED: "red",
@@ -82,6 +84,10 @@ class RefinementView:
                     self.status.stop()
                     self.streaming = True
                 self.console.print(Text(text, style="cyan"), end="", soft_wrap=True)
+            case AskedAgain():
+                self._end_stream()
+                self.console.print("[dim]The same code as before: another reply is sampled.")
+                self.say("Reading the prompt…")
             case TestsStarted(count):
                 self._end_stream()
                 self.total = count
@@ -139,7 +145,11 @@ def show_proposal(console: Console, proposal: Proposal) -> None:
     diff = proposal.diff()
     if diff:
         console.print()
-        console.print(Syntax(diff, "diff", theme="ansi_dark", background_color="default"))
+        if console.is_terminal:
+            coloured = Syntax(diff, "diff", theme="ansi_dark", background_color="default").highlight(diff)
+            console.print(coloured, soft_wrap=True)
+        else:
+            console.file.write(diff)  # a patch, byte for byte
     kind = proposal.receipt.verdict.kind
     title = "Receipt" if kind is VerdictKind.VERIFIED else "Receipt: not verified"
     console.print(

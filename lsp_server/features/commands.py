@@ -117,7 +117,7 @@ async def _work(server: CompanionServer, started: Work, title: str, request: Req
             await configuration.settled(server)
             narrator = progress.Narrator(display, asyncio.get_running_loop())
             proposal = await asyncio.to_thread(
-                work.propose, request, server.settings, started.cancel, narrator
+                work.propose, request, server.settings, started.cancel, narrator, narrator.notice
             )
             if started.cancel.is_set():
                 raise Cancelled

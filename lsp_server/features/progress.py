@@ -11,6 +11,7 @@ from pygls.exceptions import JsonRpcException
 
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.events import (
+    AskedAgain,
     BaselineDone,
     BaselineStarted,
     Event,
@@ -129,6 +130,8 @@ class Narrator:
             self._round, self._of = event.number, event.of
             self._written = 0
             self._in_round("the model is asked", 0.0)
+        elif isinstance(event, AskedAgain):
+            self._in_round("the same code as before: another reply is sampled", 0.3)
         elif isinstance(event, ReplyText):
             self._written += len(event.text)
             self._in_round(f"{self._written} characters written", 0.3, every=REPORT_SECONDS)

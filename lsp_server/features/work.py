@@ -11,19 +11,26 @@ from lsp_server.settings import Settings
 
 if TYPE_CHECKING:
     from lsp_server.engine.protocol import Engine
-    from lsp_server.features.progress import Narrator
+    from lsp_server.refine.events import Listener
     from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request
 
 
-def propose(request: Request, settings: Settings, cancel: threading.Event, narrator: Narrator) -> Proposal:
+def propose(
+    request: Request,
+    settings: Settings,
+    cancel: threading.Event,
+    listener: Listener,
+    notice: Callable[[str], None],
+) -> Proposal:
     """Work on a request; blocks for as long as that takes.
 
     Args:
         request: what is asked.
         settings: the user's.
         cancel: stops decoding at the next token and kills the tests.
-        narrator: told of every step.
+        listener: told of every step.
+        notice: told what is being waited for.
 
     Raises:
         TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
@@ -39,15 +46,14 @@ def propose(request: Request, settings: Settings, cancel: threading.Event, narra
         candidates=settings.candidates,
         time_limit=settings.timeLimit,
         test_args=settings.testArgs,
-        edit_tests=settings.editTests == "ask",
-        limits=Limits(test_seconds=settings.testTimeout),
+        limits=Limits(test_seconds=settings.testTimeout, wall_seconds=settings.runTimeout),
         sandbox=Sandboxing(
             level=settings.sandbox.level,
             network=settings.sandbox.network,
             writable=[Path(folder) for folder in settings.sandbox.writable],
         ),
     )
-    return refine(request, choose_engine(settings, narrator.notice), options, cancel, narrator)
+    return refine(request, choose_engine(settings, notice), options, cancel, listener)
 
 
 def choose_engine(settings: Settings, notice: Callable[[str], None]) -> Engine:
@@ -76,8 +82,10 @@ def is_told(error: Exception) -> bool:
     """Whether an error's message is written for the user, with what mends it."""
     from lsp_server.engine.protocol import EngineError
     from lsp_server.models.catalog import UnknownModel
+    from lsp_server.models.store import ModelError
     from lsp_server.refine.loop import NothingToFix
     from lsp_server.refine.task import TaskError
     from runner.errors import RunnerError
 
-    return isinstance(error, EngineError | UnknownModel | NothingToFix | TaskError | RunnerError)
+    told = EngineError | ModelError | UnknownModel | NothingToFix | TaskError | RunnerError
+    return isinstance(error, told)

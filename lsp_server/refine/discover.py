@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from lsp_server.refine.source import Source
@@ -13,6 +13,7 @@ from lsp_server.refine.task import Snapshot, TaskError
 IGNORED_FOLDERS = frozenset(
     {"__pycache__", "node_modules", "site-packages", "build", "dist", "venv", "env", ".venv", ".tox", ".nox"}
 )
+TEST_FOLDERS = frozenset({"test", "tests", "testing"})
 MOST_FILES = 20_000
 """Files looked at in a workspace; past that, tests are found among the first ones only."""
 
@@ -21,6 +22,20 @@ def is_test_file(path: PurePosixPath) -> bool:
     """Whether pytest's default naming makes it a test file, or it configures tests."""
     return path.suffix == ".py" and (
         path.name.startswith("test_") or path.stem.endswith("_test") or path.name == "conftest.py"
+    )
+
+
+def is_test_code(path: PurePosixPath, tests: Collection[str] = ()) -> bool:
+    """Whether a file belongs to the tests: a test file, one that was run as such, or what lies beside them.
+
+    Args:
+        path: relative to the workspace.
+        tests: pytest arguments of the run.
+    """
+    return (
+        is_test_file(path)
+        or any(folder in TEST_FOLDERS for folder in path.parts[:-1])
+        or any(test.partition("::")[0] == str(path) for test in tests)
     )
 
 
@@ -56,7 +71,7 @@ def node_ids(source: Source, path: PurePosixPath) -> dict[str, tuple[int, int]]:
             definition.kind == "function"
             and name.startswith("test")
             and not definition.nested
-            and all(c.startswith("Test") or c.endswith("Test") for c in classes)
+            and all(c.startswith("Test") or c.endswith(("Test", "Tests", "TestCase")) for c in classes)
         ):
             found["::".join([str(path), *classes, name])] = (definition.start, definition.end)
     return found

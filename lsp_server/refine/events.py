@@ -47,6 +47,11 @@ class ReplyText:
 
 
 @dataclass(frozen=True)
+class AskedAgain:
+    """The reply had the same code as before, so another one is sampled."""
+
+
+@dataclass(frozen=True)
 class TestsStarted:
     """A candidate's tests are about to run."""
 
@@ -77,6 +82,7 @@ Event = (
     | TargetFound
     | RoundStarted
     | ReplyText
+    | AskedAgain
     | TestsStarted
     | TestDone
     | RoundDone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -21,6 +22,7 @@ HARNESS_MODULES = frozenset(
         "atexit",
         "faulthandler",
         "importlib",
+        "builtins",
         "runner",
     }
 )
@@ -33,23 +35,23 @@ HARMLESS_SYS = frozenset(
     }
 )  # fmt: skip
 FORBIDDEN_OS = frozenset({"_exit", "abort", "kill", "killpg", "fork", "execv", "execve", "dup2", "write"})
-FORBIDDEN_NAMES = frozenset({"__import__", "exec", "eval", "compile", "globals", "breakpoint"})
+FORBIDDEN_NAMES = frozenset(
+    {"__import__", "exec", "eval", "compile", "globals", "breakpoint", "SystemExit", "KeyboardInterrupt"}
+)
 FORBIDDEN_ATTRIBUTES = frozenset(
     {
-        "__subclasses__",
-        "__globals__",
-        "__builtins__",
-        "__code__",
-        "f_back",
-        "f_globals",
-        "f_locals",
-        "tb_frame",
+        "__subclasses__", "__globals__", "__builtins__", "__code__", "__dict__", "f_back", "f_globals", "f_locals",
+        "modules", "sys", "tb_frame",
     }
-)
+)  # fmt: skip
 COMPARISONS = frozenset(
     {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__instancecheck__", "__subclasscheck__"}
 )
 """An object that answers these as it likes passes any assertion."""
+SUSPICIOUS_WORDS = (
+    HARNESS_MODULES | FORBIDDEN_NAMES | FORBIDDEN_ATTRIBUTES | COMPARISONS | {"_exit", "_getframe"}
+)
+BOM = "\ufeff"
 
 
 def judge(baseline: Report, report: Report, wanted: Wanted, checks: frozenset[str] = frozenset()) -> Verdict:
@@ -101,7 +103,7 @@ def judge(baseline: Report, report: Report, wanted: Wanted, checks: frozenset[st
 
 
 def confirm(verdict: Verdict, first: Report, second: Report) -> Verdict:
-    """Take back a verdict whose tests do not repeat their outcome.
+    """Take back the verdict of a proof whose tests do not repeat their outcome.
 
     Args:
         verdict: on the first run.
@@ -109,7 +111,7 @@ def confirm(verdict: Verdict, first: Report, second: Report) -> Verdict:
         second: the same tests on the same candidate once more.
     """
     flaky = first.passed ^ second.passed
-    if verdict.kind is not VerdictKind.VERIFIED or not flaky:
+    if not flaky:
         return verdict
     reason = (
         f"Run twice, {_count(len(flaky), 'test')} changed the outcome ({_some(flaky)}): flaky, so no proof."
@@ -123,37 +125,43 @@ def harness_reach(before: str, after: str) -> str:
     """Return what in a candidate reaches for the test harness and was not in the file before; empty if nothing.
 
     A pass can be forged from inside the process (an object equal to everything, a patched reporter), and that can
-    only be seen by reading. Text that does not parse reaches for nothing: it cannot run.
+    only be seen by reading. Where one of the texts does not parse here (a newer Python's syntax, or an error that
+    the candidate mends), words are compared instead of syntax, which accuses sooner.
 
     Args:
         before: the file as it was.
         after: the candidate.
     """
-    known = set(_reaches(before))
-    for found in _reaches(after):
-        if found not in known:
-            return found
-    return ""
-
-
-def _reaches(text: str) -> Iterator[str]:
     try:
-        tree = ast.parse(text)
+        known, found = (list(_reaches(ast.parse(text.removeprefix(BOM)))) for text in (before, after))
     except (SyntaxError, ValueError):
-        return
+        known, found = (list(_suspicious_words(text)) for text in (before, after))
+    return next((each for each in found if each not in known), "")
+
+
+def _suspicious_words(text: str) -> Iterator[str]:
+    for word in re.findall(r"\w+", text):
+        if word in SUSPICIOUS_WORDS:
+            yield f"it names {word}"
+
+
+def _reaches(tree: ast.Module) -> Iterator[str]:
+    bases = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 for alias in names:
                     if alias.name.split(".")[0] in HARNESS_MODULES:
                         yield f"it imports {alias.name}"
-                    if alias.name == "sys" and alias.asname:
-                        yield "it imports sys under another name"
-            case ast.ImportFrom(module=module, names=names) if module:
-                top = module.split(".")[0]
+                    if alias.name in ("sys", "os") and alias.asname:
+                        yield f"it imports {alias.name} under another name"
+            case ast.ImportFrom(module=module, names=names):
+                top = (module or "").split(".")[0]
                 if top in HARNESS_MODULES:
                     yield f"it imports {module}"
                 for alias in names:
+                    if alias.name in ("sys", "os") or alias.name in HARNESS_MODULES:
+                        yield f"it imports {alias.name} from {module}"
                     if top == "sys" and alias.name not in HARMLESS_SYS:
                         yield f"it imports sys.{alias.name}"
                     if top == "os" and alias.name in FORBIDDEN_OS:
@@ -164,18 +172,21 @@ def _reaches(text: str) -> Iterator[str]:
                 yield f"it uses os.{attribute}"
             case ast.Attribute(attr=attribute) if attribute in FORBIDDEN_ATTRIBUTES:
                 yield f"it uses {attribute}"
+            case ast.Attribute(attr=attribute, ctx=ast.Store()) if attribute in COMPARISONS:
+                yield f"it sets {attribute}"
+            case ast.Name(id=("sys" | "os") as name) if id(node) not in bases:
+                yield f"it hands {name} around"
             case ast.Name(id=name) if name in FORBIDDEN_NAMES:
                 yield f"it uses {name}"
-            case ast.Name(id="SystemExit" | "KeyboardInterrupt" as name):
-                yield f"it uses {name}"
-            case ast.ClassDef(name=name, body=body):
-                for item in body:
-                    defined = _bound(item)
-                    for method in sorted(COMPARISONS & defined):
+            case ast.Constant(value=str(text)) if text in COMPARISONS | FORBIDDEN_ATTRIBUTES | {"_exit"}:
+                yield f"it names {text}"
+            case ast.ClassDef(name=name):
+                for defined in ast.walk(node):
+                    for method in sorted(COMPARISONS & _bound(defined)):
                         yield f"it defines {name}.{method}"
 
 
-def _bound(node: ast.stmt) -> set[str]:
+def _bound(node: ast.AST) -> set[str]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return {node.name}
     if isinstance(node, ast.Assign):

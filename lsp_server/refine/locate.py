@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lsp_server.refine.discover import is_test_file
+from lsp_server.refine.discover import is_test_code, is_test_file
 from lsp_server.refine.source import Definition, Region, Source
 from lsp_server.refine.task import (
     Document,
@@ -20,10 +20,9 @@ from lsp_server.refine.task import (
     TaskError,
     Wanted,
 )
-from runner.report import CollectionError, Outcome, Report
+from runner.report import CollectionError, Frame, Outcome, Report
 
-FUNCTIONS_PER_TEST = 200
-"""Tests that execute more functions than this still count, but only their first ones are ranked."""
+_Place = tuple[PurePosixPath, Definition]
 
 
 @dataclass(frozen=True)
@@ -43,29 +42,34 @@ def matching(ids: Iterable[str], test: str) -> frozenset[str]:
     return frozenset(i for i in ids if i == test or i.startswith((test + "[", test + "::")))
 
 
-def rank(snapshot: Snapshot, failing: frozenset[str], traced: Report) -> list[Suspect]:
+def rank(
+    snapshot: Snapshot,
+    failing: frozenset[str],
+    traced: Report,
+    never: Callable[[PurePosixPath], bool] = is_test_code,
+) -> list[Suspect]:
     """Rank the workspace functions that failing tests executed, most suspicious first.
 
-    Spectrum-based: Ochiai's coefficient (Abreu et al., 2007) over the run's passing and failing tests; ties go
-    to the innermost traceback frame, then to the function with most of its lines executed.
+    Spectrum-based: Ochiai's coefficient (Abreu et al., 2007) over the run's passing and failing tests; ties
+    go to the innermost traceback frame, then to the function with most of its lines executed.
 
     Args:
         snapshot: the texts that were run.
         failing: the tests to explain.
         traced: a run with `executed` lines.
+        never: says of a file that nothing in it may be changed.
     """
-    by_failing: dict[tuple[PurePosixPath, str], int] = defaultdict(int)
-    by_passing: dict[tuple[PurePosixPath, str], int] = defaultdict(int)
-    definitions: dict[tuple[PurePosixPath, str], Definition] = {}
-    executed_lines: dict[tuple[PurePosixPath, str], set[int]] = defaultdict(set)
     sources: dict[PurePosixPath, Source] = {}
+    by_failing: dict[_Place, int] = defaultdict(int)
+    by_passing: dict[_Place, int] = defaultdict(int)
+    executed_lines: dict[_Place, set[int]] = defaultdict(set)
     for test, result in traced.results.items():
         counts = by_failing if test in failing else by_passing if result.outcome.ok else None
         if counts is None:
             continue
-        touched: set[tuple[PurePosixPath, str]] = set()
+        touched: set[_Place] = set()
         for path, lines in result.executed.items():
-            if is_test_file(path):
+            if never(path):
                 continue
             if path not in sources:
                 try:
@@ -76,70 +80,71 @@ def rank(snapshot: Snapshot, failing: frozenset[str], traced: Report) -> list[Su
                 definition = sources[path].outermost_function(line)
                 # The def line itself runs when the module is imported, not when the function is called.
                 if definition is not None and line >= definition.body:
-                    key = (path, definition.name)
-                    definitions[key] = definition
-                    executed_lines[key].add(line)
-                    touched.add(key)
-        for key in sorted(touched)[:FUNCTIONS_PER_TEST]:
-            counts[key] += 1
-    depths: dict[tuple[PurePosixPath, str], int] = defaultdict(int)
-    for test in failing:
-        failed = traced.results.get(test)
-        frames = failed.failure.frames if failed and failed.failure else ()
-        for depth, frame in enumerate(frames, 1):
-            for (path, name), definition in definitions.items():
-                if path == frame.path and definition.start <= frame.line <= definition.end:
-                    depths[path, name] = max(depths[path, name], depth)
+                    executed_lines[path, definition].add(line)
+                    touched.add((path, definition))
+        for place in touched:
+            counts[place] += 1
+    frames = [f.failure.frames for i in failing if (f := traced.results.get(i)) and f.failure]
     suspects = [
         Suspect(
-            path=key[0],
-            definition=definitions[key],
-            score=count / math.sqrt(len(failing) * (count + by_passing[key])),
-            depth=depths[key],
+            path=path,
+            definition=definition,
+            score=count / math.sqrt(len(failing) * (count + by_passing[path, definition])),
+            depth=max((_depth(each, path, definition) for each in frames), default=0),
         )
-        for key, count in by_failing.items()
+        for (path, definition), count in by_failing.items()
     ]
     return sorted(
         suspects,
         key=lambda s: (
             -s.score,
             -s.depth,
-            -len(executed_lines[s.path, s.definition.name]),
+            -len(executed_lines[s.path, s.definition]),
             str(s.path),
             s.definition.start,
         ),
     )
 
 
-def locate_fix(
-    request: FixRequest, tests: tuple[str, ...], baseline: Report, traced: Report, edit_tests: bool
-) -> Task:
-    """Find what to change so that failing tests pass.
+def _depth(frames: Sequence[Frame], path: PurePosixPath, definition: Definition) -> int:
+    """Return how deep in a traceback a function stands, counted from 1; 0 if it does not."""
+    inside = [
+        n for n, f in enumerate(frames, 1) if f.path == path and definition.start <= f.line <= definition.end
+    ]
+    return max(inside, default=0)
+
+
+def locate_fix(request: FixRequest, tests: tuple[str, ...], baseline: Report, traced: Report) -> Task:
+    """Find what to change so that failing tests pass; tests and what lies beside them are never changed.
 
     Args:
         request: what is asked.
-        tests: pytest arguments that were run.
+        tests: pytest arguments that were run; empty if only doctests were.
         baseline: the run that says which tests fail.
         traced: the same tests with `executed` lines.
-        edit_tests: whether a test may be the target when the request points at it.
 
     Raises:
-        TaskError: nothing executed by the failing tests may be changed.
+        TaskError: nothing executed by the failing tests may be changed, or they pass now and then.
     """
-    failing = matching(baseline.failed, request.test) if request.test else baseline.failed
+    asked = matching(baseline.failed, request.test) if request.test else baseline.failed
+    if not asked:
+        return _locate_collection_error(request, tests, _collection_error(request, baseline))
+    failing = asked - traced.passed
     if not failing:
-        error = _collection_error(request, baseline)
-        return _locate_collection_error(request, tests, error)
-    if edit_tests and request.line is not None and is_test_file(request.path):
-        return _task(request, request.path, request.line, tests, Wanted(failing))
-    suspects = rank(request.snapshot, failing, traced)
-    if not is_test_file(request.path):
+        raise TaskError(f"{min(asked)} failed, then passed: it is flaky, so no repair of it could be proven.")
+
+    def never(path: PurePosixPath) -> bool:
+        named = path == request.path and not request.test  # the user may well mean a helper beside the tests
+        return is_test_file(path) or (is_test_code(path, tests) and not named)
+
+    suspects = rank(request.snapshot, failing, traced, never)
+    if is_test_file(request.path):
+        suspects = suspects or _named_in_tests(request)
+    else:
         suspects = [s for s in suspects if s.path == request.path]
         if request.line is not None:
             pointed = Source(request.snapshot.document(request.path).text).outermost_function(request.line)
-            suspects = [s for s in suspects if pointed and s.definition.name == pointed.name]
-    else:
-        suspects = suspects or _named_in_tests(request, failing)
+            suspects = [s for s in suspects if s.definition == pointed]
     if not suspects:
         where = request.path if not is_test_file(request.path) else "the workspace"
         raise TaskError(
@@ -148,14 +153,13 @@ def locate_fix(
         )
     best = suspects[0]
     reached = _executing(traced, failing, best.path, best.definition) | _unknown(traced, failing)
-    document = request.snapshot.document(best.path)
     return Task(
         kind="fix",
         snapshot=request.snapshot,
-        document=document,
+        document=request.snapshot.document(best.path),
         region=best.definition.region,
         tests=tests,
-        wanted=Wanted(reached or failing),
+        wanted=Wanted(reached or failing) if tests else Wanted(),
         instruction=request.instruction,
     )
 
@@ -177,14 +181,15 @@ def locate_generate(
     document = request.snapshot.document(request.path)
     source = Source(document.text)
     region = region_to_generate(source, request)
-    definition = source.find(region.name) if region.name else None
+    definition = source.at(region) if region.name else None
     uncollected = frozenset(
         e.path for e in baseline.collection_errors if is_test_file(e.path) and str(e.path) in tests
     )
     wanted = frozenset[str]()
-    if definition is not None:
-        wanted = _executing(traced, baseline.failed, request.path, definition)
-        wanted |= _unknown(traced, baseline.failed) if wanted else frozenset()
+    if definition is not None and tests:
+        failing = baseline.failed - traced.passed
+        wanted = _executing(traced, failing, request.path, definition)
+        wanted |= _unknown(traced, failing) if wanted else frozenset()
         # A test that fails in another stub as well cannot pass yet: it is left out if there are others.
         others = [d for d in source.definitions if d.is_stub and d.kind == "function" and d != definition]
         alone = wanted - frozenset().union(
@@ -250,7 +255,8 @@ def region_to_generate(source: Source, request: GenerateRequest) -> Region:
 def _executing(
     traced: Report, tests: Iterable[str], path: PurePosixPath, definition: Definition
 ) -> frozenset[str]:
-    body = range(definition.body, definition.end + 1)
+    # A body that is only a docstring has no line of its own to execute: the header's counts there.
+    body = range(definition.header if definition.is_stub else definition.body, definition.end + 1)
     return frozenset(
         test
         for test in tests
@@ -265,7 +271,7 @@ def _unknown(traced: Report, failing: frozenset[str]) -> frozenset[str]:
     )
 
 
-def _named_in_tests(request: FixRequest, failing: frozenset[str]) -> list[Suspect]:
+def _named_in_tests(request: FixRequest) -> list[Suspect]:
     """Fall back to the one function that the tests' text names, when no executed lines are known."""
     test_text = request.snapshot.document(request.path).text
     words = set(re.findall(r"\w+", test_text))
@@ -294,11 +300,11 @@ def _collection_error(request: FixRequest, baseline: Report) -> CollectionError:
 def _locate_collection_error(request: FixRequest, tests: tuple[str, ...], error: CollectionError) -> Task:
     """Point at the line that keeps a test file from being collected."""
     for frame in reversed(error.failure.frames):
-        if is_test_file(frame.path) and not is_test_file(request.path):
-            continue
-        if is_test_file(frame.path):
-            break
-        return _task(request, frame.path, frame.line, tests, Wanted(files=frozenset({error.path})))
+        if frame.path == request.path or not is_test_code(frame.path, tests):
+            if is_test_file(frame.path):
+                break
+            wanted = Wanted(files=frozenset({error.path})) if tests else Wanted()
+            return _task(request, frame.path, frame.line, tests, wanted)
     raise TaskError(
         f"{error.path} cannot be collected: {error.failure.message} "
         "The cause is in the test file itself, or in a name that it imports and no file defines yet."

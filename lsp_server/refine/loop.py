@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from lsp_server.engine.protocol import Engine, Message, Sampling
 from lsp_server.refine import prompt
-from lsp_server.refine.discover import tests_for
+from lsp_server.refine.discover import is_test_file, tests_for
 from lsp_server.refine.events import (
+    AskedAgain,
     BaselineDone,
     BaselineStarted,
     Listener,
@@ -25,7 +26,7 @@ from lsp_server.refine.events import (
     TestsStarted,
 )
 from lsp_server.refine.judge import confirm, harness_reach, judge
-from lsp_server.refine.locate import locate_fix, locate_generate, region_to_generate
+from lsp_server.refine.locate import locate_fix, locate_generate, matching, region_to_generate
 from lsp_server.refine.proposal import Proposal, Receipt, Round, Verdict, VerdictKind
 from lsp_server.refine.reply import NoCode, code_of, is_answered
 from lsp_server.refine.source import Source
@@ -38,6 +39,9 @@ from runner.run import run_tests
 REPEATS = 2
 """The loop ends when the model has given the same code as before this many times."""
 SAMPLED = Sampling(temperature=0.8, top_p=0.95)
+PROVEN = (VerdictKind.VERIFIED, VerdictKind.UNSANDBOXED)
+DONE = (*PROVEN, VerdictKind.UNTESTED)
+"""Verdicts after which there is nothing left to try."""
 TRACED_TEST_SECONDS = 3.0
 """A traced run only has to show where a test goes, so one that hangs is cut short."""
 
@@ -51,9 +55,8 @@ class Options:
     candidates: int = 1
     """Replies tried per round; the first is greedy, the others are sampled."""
     time_limit: float = 120.0
-    """Seconds for the whole request: no round begins after it, and a reply that streams then is cut."""
+    """Seconds for the whole request: no round begins after it, and after twice as long a reply is cut."""
     test_args: Sequence[str] = ()
-    edit_tests: bool = False
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)
 
@@ -137,10 +140,28 @@ class _Refinement:
                 Source(document.text), request
             )  # before any test runs: is there something to write?
         tests = self._tests()
-        doctests = () if tests else (request.path,)
+        baseline, traced = self._baseline(tests)
+        if isinstance(request, FixRequest):
+            task = locate_fix(request, tests, baseline, traced)
+        else:
+            task = locate_generate(request, tests, baseline, traced)
+        others = tuple(t for t in tests_for(request.snapshot, task.document.path) if t not in tests)
+        if others and tests and not is_test_file(task.document.path):
+            # The target's own tests have a say too: what passes there must go on passing.
+            task = replace(task, tests=(*tests, *others))
+            baseline = self._run(task.tests)
+            self._must_end(baseline)
+            self.listener(BaselineDone(baseline))
+        return task, baseline
+
+    def _baseline(self, tests: tuple[str, ...]) -> tuple[Report, Report]:
+        """Run the tests on the file as it is, then once more with the lines that they execute."""
+        request = self.request
+        arguments, doctests = (tests, ()) if tests else ((str(request.path),), (request.path,))
         self.listener(BaselineStarted(tests))
-        baseline = self._run(tests or (str(request.path),), doctests=doctests)
+        baseline = self._run(arguments, doctests=doctests)
         self.listener(BaselineDone(baseline))
+        self._must_end(baseline)
         if isinstance(request, FixRequest):
             if not tests and not baseline.failed and not baseline.collection_errors:
                 raise TaskError(
@@ -148,19 +169,22 @@ class _Refinement:
                     "Write one, or name it: PATH::TEST."
                 )
             self._must_fail(request, baseline)
-        traced = self._run(tests or (str(request.path),), doctests=doctests, trace=True)
-        if isinstance(request, FixRequest):
-            task = locate_fix(request, tests, baseline, traced, self.options.edit_tests)
-        else:
-            task = locate_generate(request, tests, baseline, traced)
-        return task, baseline
+        return baseline, self._run(arguments, doctests=doctests, trace=True)
+
+    def _must_end(self, baseline: Report) -> None:
+        """Refuse tests that take longer than a run may: nothing about a candidate could be proven by them."""
+        if baseline.stop is Stop.WALL_CLOCK:
+            raise TaskError(
+                f"The tests as they are take longer than {self.options.limits.wall_seconds:g} s: name a single test, "
+                "or allow more (--run-timeout, oci.runTimeout)."
+            )
 
     def finished(self, rounds: Sequence[Round], conversation: _Conversation) -> bool:
         """Say whether the loop has come to its end."""
         if not rounds:
             return False
         return (
-            rounds[-1].verdict.kind in (VerdictKind.VERIFIED, VerdictKind.UNTESTED)
+            rounds[-1].verdict.kind in DONE
             or len(rounds) >= self.options.rounds
             or conversation.repeats >= REPEATS
             or time.monotonic() - self.started >= self.options.time_limit
@@ -173,7 +197,7 @@ class _Refinement:
             sampling = replace(SAMPLED, seed=self._next_seed()) if index else Sampling()
             attempt = self._attempt(task, baseline, conversation, number, sampling)
             attempts.append(attempt)
-            if attempt.verdict.kind in (VerdictKind.VERIFIED, VerdictKind.UNTESTED):
+            if attempt.verdict.kind in DONE:
                 break
         return max(attempts, key=_merit)
 
@@ -185,8 +209,11 @@ class _Refinement:
         notes = []
         if not task.tests:
             notes.append("no test file was found: only import and doctests were checked")
-        if showable and best.candidate is not None:
-            notes += _additions(task.document.text, best)
+        if best.additions:
+            notes.append(f"also adds {', '.join(best.additions)}")
+        others = report.failed - task.wanted.ids
+        if showable and others:
+            notes.append(f"{len(others)} other tests failed before and still do, such as {min(others)}")
         receipt = Receipt(
             verdict=best.verdict,
             tests_before=(len(baseline.passed), len(baseline.results)),
@@ -207,14 +234,12 @@ class _Refinement:
         """One reply, and one more if it repeats an earlier candidate: told so, and sampled."""
         started = time.monotonic()
         done = self._answered(task, baseline, conversation, conversation.messages, number, sampling)
-        if done is None:
+        if done.repeated:
+            self.listener(AskedAgain())
             messages = prompt.ask_again(conversation.first, task)
             sampling = replace(SAMPLED, seed=self._next_seed())
             done = self._answered(task, baseline, conversation, messages, number, sampling)
-        if done is None:
-            conversation.repeats += 1
-            reason = "The reply has the same code as the file or an earlier round, so it was not run again."
-            done = Round(number, "", None, None, Verdict(VerdictKind.REJECTED, reason))
+        conversation.repeats += done.repeated
         return replace(done, seconds=time.monotonic() - started)
 
     def _answered(
@@ -225,8 +250,8 @@ class _Refinement:
         messages: Sequence[Message],
         number: int,
         sampling: Sampling,
-    ) -> Round | None:
-        """Ask for a reply and try its code; None if that is the file's own or was tried before."""
+    ) -> Round:
+        """Ask for a reply and try its code, unless that is the file's own or was tried before."""
         reply = self._reply(messages, sampling, task)
         try:
             spliced = splice(Source(task.document.text), task.region, code_of(reply, task.region.name))
@@ -234,7 +259,10 @@ class _Refinement:
             return self._refused(number, reply, None, str(error), task, messages)
         identity = _identity(spliced.text)
         if identity in conversation.tried or identity == _identity(task.document.text):
-            return None
+            verdict = Verdict(
+                VerdictKind.REJECTED, "The reply has the same code as before, so it was not run again."
+            )
+            return Round(number, reply, spliced.text, None, verdict, asked=tuple(messages), repeated=True)
         conversation.tried.add(identity)
         reach = harness_reach(task.document.text, spliced.text)
         if reach:
@@ -264,7 +292,9 @@ class _Refinement:
         verdict = judge(baseline, report, task.wanted, checks)
         changed = _changed_lines(task.document.text, spliced.text)
         executed: frozenset[int] = frozenset()
-        if verdict.kind is VerdictKind.VERIFIED:
+        if verdict.kind is VerdictKind.VERIFIED and report.isolation == "off":
+            verdict = replace(verdict, kind=VerdictKind.UNSANDBOXED)
+        if verdict.kind in PROVEN:
             traced = self._run(tests, overlay, expected, trace=True)
             executed = frozenset().union(
                 *(r.executed.get(task.document.path, frozenset()) for r in traced.results.values())
@@ -276,7 +306,7 @@ class _Refinement:
             ):
                 again = self._run(tests, overlay, expected)  # tracing alone may have been too slow
             verdict = confirm(verdict, report, again)
-        feedback = "" if verdict.kind is VerdictKind.VERIFIED else prompt.after_failure(task, report)
+        feedback = "" if verdict.kind in DONE else prompt.after_failure(task, report)
         return Round(
             number=number,
             reply=reply,
@@ -287,6 +317,7 @@ class _Refinement:
             asked=tuple(messages),
             changed_lines=len(changed),
             executed_lines=len(changed & executed),
+            additions=tuple(f"`{each}`" for each in (*spliced.imports, *spliced.helpers)),
         )
 
     def _refused(
@@ -356,27 +387,21 @@ class _Refinement:
 
     def _must_fail(self, request: FixRequest, baseline: Report) -> None:
         """Refuse a request whose tests pass, do not exist, or could not be run."""
-        if baseline.failed or baseline.collection_errors:
-            if request.test and not any(
-                i == request.test or i.startswith((request.test + "[", request.test + "::"))
-                for i in baseline.failed
-            ):
-                self._say_why_not_failing(request, baseline)
+        named = matching(baseline.results, request.test) if request.test else frozenset(baseline.results)
+        if named & baseline.failed or (baseline.collection_errors and not named):
             return
-        if not baseline.results:
-            why = baseline.stop_detail or baseline.output_tail.strip()
-            raise TaskError(f"No test ran for {request.test or request.path}. {why}".strip())
-        self._say_why_not_failing(request, baseline)
-
-    def _say_why_not_failing(self, request: FixRequest, baseline: Report) -> None:
-        known = [i for i in baseline.results if i == request.test or i.startswith(request.test + "[")]
-        if request.test and not known and not baseline.collection_errors:
+        if named:
+            raise NothingToFix(
+                f"{request.test or request.path}: {len(named)} tests pass or are skipped, none fails."
+            )
+        if request.test and baseline.results:
             raise TaskError(
                 f"There is no test {request.test}. Known: {', '.join(list(baseline.results)[:5])}."
             )
-        if baseline.collection_errors and request.test:
+        if baseline.collection_errors:
             return
-        raise NothingToFix(f"{request.test or request.path}: {len(baseline.passed)} tests pass, none fails.")
+        why = baseline.stop_detail or baseline.output_tail.strip()
+        raise TaskError(f"No test ran for {request.test or request.path}. {why}".strip())
 
     def _check_cancelled(self) -> None:
         if self.cancel.is_set():
@@ -389,6 +414,7 @@ class _Refinement:
 
 _RANK = {
     VerdictKind.VERIFIED: 3,
+    VerdictKind.UNSANDBOXED: 3,
     VerdictKind.UNTESTED: 2,
     VerdictKind.PARTIAL: 1,
     VerdictKind.REJECTED: 0,
@@ -429,14 +455,3 @@ def _changed_lines(before: str, after: str) -> frozenset[int]:
     except (SyntaxError, ValueError):
         return frozenset(changed)
     return frozenset(changed & statements)
-
-
-def _additions(before: str, best: Round) -> list[str]:
-    """Return a note for what the edit adds outside of the target: imports."""
-    known = {line.strip() for line in before.splitlines()}
-    added = [
-        line.strip()
-        for line in (best.candidate or "").splitlines()
-        if line.startswith(("import ", "from ")) and line.strip() not in known
-    ]
-    return [f"adds {', '.join(f'`{line}`' for line in added)}"] if added else []

@@ -16,6 +16,8 @@ class VerdictKind(StrEnum):
     """What a candidate has been shown to do."""
 
     VERIFIED = "verified"
+    UNSANDBOXED = "passes unsandboxed"
+    """All that verified asks for, but the user has switched the sandbox off."""
     PARTIAL = "partial"
     """Fewer failures and nothing newly broken."""
     UNTESTED = "not tested"
@@ -58,6 +60,10 @@ class Round:
     """Code lines of the candidate that the target did not have."""
     executed_lines: int = 0
     """Those of them that a test executed."""
+    additions: tuple[str, ...] = ()
+    """What the candidate has outside of the target: imports and helpers that the new code needs."""
+    repeated: bool = False
+    """The reply's code was the file's own, or had been tried before."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Receipt:
         off = self.isolation == "off"
         isolation = "OFF by your setting: the code ran unprotected" if off else self.isolation
         return [
-            f"{self.verdict.kind.value}{' WITHOUT A SANDBOX' if off else ''}: {self.verdict.reason}",
+            f"{self.verdict.kind.value}: {self.verdict.reason}",
             f"tests      {before[0]} of {before[1]} passed before → {after[0]} of {after[1]} pass now",
             f"executed   {self.executed_lines} of {self.changed_lines} changed lines ran in a test",
             f"rounds     {self.rounds}, {self.seconds:.1f} s",

@@ -55,7 +55,7 @@ class Definition:
         return Region(self.start, self.end, self.name)
 
 
-_STUB = re.compile(r"(\.\.\.|pass|raise\s+NotImplementedError(\(.*\))?)\s*;?", re.DOTALL)
+_STUB = re.compile(r"(\.\.\.|pass|raise\s+NotImplementedError(\(.*\))?)\s*;?\s*(#[^\n]*)?", re.DOTALL)
 
 
 class Source:
@@ -107,6 +107,11 @@ class Source:
         """Return the definition of that qualified name; of several, the last, which is the one in force."""
         found = [d for d in self.definitions if d.name == name]
         return found[-1] if found else None
+
+    def at(self, region: Region) -> Definition | None:
+        """Return the definition that a region is; several may share its name, as a property's getter and setter do."""
+        found = [d for d in self.definitions if d.name == region.name]
+        return next((d for d in found if d.start == region.start), found[-1] if found else None)
 
     def enclosing(self, line: int, *, kind: Kind | None = None) -> Definition | None:
         """Return the innermost definition around a line (from 1)."""

@@ -8,11 +8,13 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lsp_server.refine.reply import NoCode
 from lsp_server.refine.source import Definition, Region, Source
+
+BOM = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,11 @@ def splice(source: Source, region: Region, code: str) -> Spliced:
     Raises:
         NoCode: the code has no definition for the region's name, or nothing but what the file already has.
     """
+    if source.text.startswith(BOM):
+        below = splice(Source(source.text.removeprefix(BOM)), region, code)
+        return replace(below, text=BOM + below.text)
     reply = Source(_dedent(code))
-    target = source.find(region.name) if region.name else None
+    target = source.at(region) if region.name else None
     if region.name:
         new, old_indent, helpers = _definition(source, reply, region, target)
     else:
@@ -90,9 +95,11 @@ def _definition(
 ) -> tuple[str, str, list[tuple[str, str]]]:
     """Return the target's new code, its indentation in the reply, and what new things it needs."""
     last = region.name.rpartition(".")[2]
-    found = reply.find(region.name) or next((d for d in reply.definitions if d.name == last), None)
-    if found is None:
+    named = [d for d in reply.definitions if d.name == region.name]
+    named = named or [d for d in reply.definitions if d.name == last]
+    if not named:
         raise NoCode(f"The code does not define `{region.name}`.")
+    found = _counterpart(named, reply, source, target)
     start = found.start
     code = reply.segment(start, found.end)
     if target is not None and found.start == found.header and target.start < target.header:
@@ -100,6 +107,17 @@ def _definition(
         decorators = source.segment(target.start, target.header - 1)
         code = _replace_indent(decorators, target.indent, found.indent) + code
     return code, found.indent, _helpers(source, reply, {found.name.split(".")[0], last}, code)
+
+
+def _counterpart(
+    named: list[Definition], reply: Source, source: Source, target: Definition | None
+) -> Definition:
+    """Return which of a reply's definitions of one name is meant: a property's getter and setter share theirs."""
+    if target is None or len(named) == 1:
+        return named[-1]
+    decorators = source.segment(target.start, target.header - 1).split()
+    same = [d for d in named if reply.segment(d.start, d.header - 1).split() == decorators]
+    return (same or named)[-1]
 
 
 def _lines(source: Source, reply: Source) -> tuple[str, str, list[tuple[str, str]]]:
@@ -156,7 +174,8 @@ def _in_front(source: Source, region: Region, head: list[str], helpers: list[tup
         return _Insertion(0, [])
     outer = [d for d in source.definitions if "." not in d.name and d.start <= region.start <= d.end]
     at = (outer[0].start if outer else region.start) - 1
-    while at > 0 and head[at - 1].lstrip().startswith("#"):
+    top = _import_line(source)
+    while at > top and head[at - 1].lstrip().startswith("#"):
         at -= 1
     lines: list[str] = []
     for _, text in helpers:

@@ -57,16 +57,22 @@ class Snapshot:
 ROOT_MARKERS = ("pyproject.toml", "setup.cfg", "setup.py", "pytest.ini", "tox.ini", ".git")
 
 
-def workspace_of(file: Path) -> Path:
+def workspace_of(file: Path, start: Path | None = None) -> Path:
     """Return the project's root for a file that no editor has put into one.
 
-    It is the nearest folder above with a project's marks; without any, the folder of the file, or the one above it
-    where the file lies in `tests`.
+    It is the nearest folder above with a project's marks; without any, `start` if that holds the file, else the
+    folder of the file, or the one above it where the file lies in `tests` or `src`.
+
+    Args:
+        file: absolute path.
+        start: where the user is.
     """
     for folder in file.parents:
         if any((folder / marker).exists() for marker in ROOT_MARKERS):
             return folder
-    return file.parent.parent if file.parent.name in ("test", "tests") else file.parent
+    if start is not None and file.is_relative_to(start):
+        return start
+    return file.parent.parent if file.parent.name in ("test", "tests", "src") else file.parent
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,8 @@ def test_tests_are_found_by_name_and_by_import(tmp_path: Path, source: str, name
 
 
 def test_environments_and_hidden_folders_are_not_searched(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        calc="",
-        **{".hidden__test_calc": "", "myenv__lib__test_calc": "", "node_modules__test_calc": ""},
-    )
-    (tmp_path / "myenv" / "pyvenv.cfg").write_text("")
+    folders = (".hidden", "myenv/lib", "node_modules/x")
+    write(tmp_path, {"calc.py": "", "myenv/pyvenv.cfg": "", **{f"{f}/test_calc.py": "" for f in folders}})
     assert discover.tests_for(Snapshot(tmp_path), PurePosixPath("calc.py")) == ()
 
 
@@ -168,3 +164,18 @@ def test_the_workspace_is_the_nearest_project(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("")
     inner = tmp_path / "a" / "tests" / "test_x.py"
     assert workspace_of(inner) == tmp_path
+
+
+def test_assertion_helpers_beside_the_tests_are_never_suspects(tmp_path: Path) -> None:
+    snapshot = write(tmp_path, {"tests/helpers.py": CODE, "m.py": CODE})
+    lines = frozenset({2})
+    executed = {PurePosixPath("tests/helpers.py"): lines, PurePosixPath("m.py"): lines}
+    report = Report({"a": TestResult("a", Outcome.FAILED, executed=executed)})
+    assert [str(s.path) for s in rank(snapshot, frozenset({"a"}), report)] == ["m.py"]
+
+
+@pytest.mark.parametrize(
+    "body", ["pass  # TODO", "...  # noqa", "raise NotImplementedError  # later", '"""Doc."""']
+)
+def test_stubs_may_have_comments(body: str) -> None:
+    assert Source(f"def f():\n    {body}\n").definitions[0].is_stub

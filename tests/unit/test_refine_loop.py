@@ -15,7 +15,7 @@ from lsp_server.refine.events import Event, ReplyText, RoundDone, TestsStarted
 from lsp_server.refine.loop import Cancelled, NothingToFix, Options, refine
 from lsp_server.refine.proposal import Proposal, VerdictKind
 from lsp_server.refine.task import Document, FixRequest, GenerateRequest, Snapshot, TaskError
-from runner.request import Limits
+from runner.request import Limits, Sandboxing
 from tests.unit.scripted import ScriptedEngine, fenced
 
 NO_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:asyncio", "-p", "no:pytest-lsp", "-p", "no:anyio")
@@ -184,6 +184,57 @@ def test_tests_behind_a_hang_are_wanted_too(project: Callable[..., Path]) -> Non
         folder, "m.py", fenced("def f(x):\n    return x\n"), fenced("def f(x):\n    return x % 4\n")
     )
     assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.PARTIAL, VerdictKind.VERIFIED]
+
+
+def test_the_target_s_own_tests_have_a_say(project: Callable[..., Path]) -> None:
+    """The test that was named is in one file; another file covers the function, too."""
+    shop = "from calc import add\n\n\ndef test_shop():\n    assert add(2, 2) == 4\n"
+    other = "from calc import add\n\n\ndef test_zero():\n    assert add(3, 0) == 3\n"
+    folder = project(calc=CALC, test_shop=shop, test_calc=other)
+    proposal, _ = fix(folder, "test_shop.py", fenced(WRONG), fenced(RIGHT), test="test_shop.py::test_shop")
+    assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.REJECTED, VerdictKind.VERIFIED]
+    assert proposal.rounds[0].verdict.broken == {"test_calc.py::test_zero"}
+
+
+def test_the_receipt_names_what_is_added_and_what_still_fails(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC.replace("2 * a", "3 * a"), test_calc=TEST_CALC)
+    code = "import operator\n\ndef plus(a, b):\n    return operator.add(a, b)\n\ndef add(a, b):\n    return plus(a, b)\n"
+    proposal, _ = fix(folder, "test_calc.py", fenced(code), test="test_calc.py::test_add")
+    assert proposal.verified
+    assert proposal.receipt.notes == (
+        "also adds `import operator`, `plus`",
+        "1 other tests failed before and still do, such as test_calc.py::test_double",
+    )
+
+
+def test_doctests_that_fail_are_fixed_but_prove_nothing(project: Callable[..., Path]) -> None:
+    source = 'def add(a, b):\n    """Return the sum.\n\n    >>> add(2, 3)\n    5\n    """\n    return a - b\n'
+    folder = project(calc=source)
+    good = source.replace("a - b", "a + b")
+    proposal, _ = fix(folder, "calc.py", fenced(source.replace("a - b", "a * b")), fenced(good))
+    assert proposal.receipt.verdict.kind is VerdictKind.UNTESTED
+    assert proposal.new_text == good
+
+
+def test_an_expected_failure_that_passes_now_is_no_breakage(project: Callable[..., Path]) -> None:
+    known = "import pytest\n\n@pytest.mark.xfail\ndef test_known():\n    assert add(1, 1) == 2\n"
+    folder = project(calc=CALC, test_calc=TEST_CALC + known)
+    assert fix(folder, "calc.py", fenced(RIGHT))[0].verified
+
+
+def test_without_a_sandbox_nothing_is_called_verified(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "calc.py", fenced(RIGHT), sandbox=Sandboxing(level="off"))
+    assert not proposal.verified
+    assert proposal.receipt.verdict.kind is VerdictKind.UNSANDBOXED
+    assert any("unprotected" in line for line in proposal.receipt.lines())
+
+
+def test_tests_that_take_too_long_are_refused_with_the_remedy(project: Callable[..., Path]) -> None:
+    slow = "import time\n\ndef test_slow():\n    time.sleep(9)\n"
+    folder = project(calc=CALC, test_calc=TEST_CALC + slow)
+    with pytest.raises(TaskError, match="--run-timeout"):
+        fix(folder, "calc.py", limits=Limits(test_seconds=20.0, wall_seconds=3.0))
 
 
 def test_nothing_fails(project: Callable[..., Path]) -> None:

@@ -211,3 +211,39 @@ def test_lines_of_a_selection_are_replaced() -> None:
 def test_a_file_with_a_syntax_error_elsewhere_is_spliced_all_the_same() -> None:
     text = "def broken(:\n    pass\n\ndef f():\n    return 1\n"
     assert spliced(text, "f", "def f():\n    return 2\n") == text.replace("return 1", "return 2")
+
+
+ACCESSORS = """\
+class C:
+    @property
+    def x(self):
+        return 1
+
+    @x.setter
+    def x(self, value):
+        self.y = value
+"""
+
+
+def test_a_getter_is_not_its_setter() -> None:
+    source = Source(ACCESSORS)
+    getter = source.definitions[1]
+    alone = splice(source, getter.region, "def x(self):\n    return 2\n").text
+    whole = splice(source, getter.region, ACCESSORS.replace("return 1", "return 2")).text
+    assert alone == whole == ACCESSORS.replace("return 1", "return 2")
+
+
+def test_a_byte_order_mark_stays_in_front() -> None:
+    text = "\ufeffdef f():\n    return 1\n"
+    source = Source(text)
+    code = "import re\n\ndef f():\n    return re\n"
+    assert splice(source, Region(1, 2, "f"), code).text == "\ufeffimport re\ndef f():\n    return re\n"
+
+
+def test_what_is_added_goes_below_the_shebang_and_above_its_use() -> None:
+    text = "#!/usr/bin/env python\n# licence\ndef f():\n    return 1\n"
+    code = "import re\n\nPAT = re.compile('x')\n\ndef f():\n    return PAT\n"
+    result = spliced(text, "f", code)
+    assert result.startswith("#!/usr/bin/env python\nimport re\n")
+    compile(result, "m", "exec")
+    exec(result, {})
