@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds per task")
+    parser.add_argument("--interpreter", default=sys.executable, help="a Python with pytest, for the tests")
     parser.add_argument("--only", default="", help="a part of the ids")
     parser.add_argument(
         "--results", type=Path, help="where each task's JSON goes, one line each; resumed if it exists"
@@ -61,7 +62,7 @@ def _run(task: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
             (project / path).write_text(text)
         command = [
             *(sys.executable, "-m", "lsp_server.cli", "fix", task["tests"][0], "--json", "--workspace", "."),
-            *("--interpreter", sys.executable, "--model", options.model, "--rounds", str(options.rounds)),
+            *("--interpreter", options.interpreter, "--model", options.model, "--rounds", str(options.rounds)),
             *("--candidates", str(options.candidates), "--time-limit", str(options.time_limit)),
         ]
         started = time.monotonic()
@@ -81,14 +82,14 @@ def _run(task: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
             "answer": answer,
         }
         if answer["verified"]:
-            row["outside"] = _passes_outside(project, answer["diff"], task["tests"])
+            row["outside"] = _passes_outside(project, answer["diff"], task["tests"], options.interpreter)
         return row
 
 
-def _passes_outside(project: Path, diff: str, tests: list[str]) -> bool:
+def _passes_outside(project: Path, diff: str, tests: list[str], interpreter: str) -> bool:
     """Apply a diff with `patch` and run plain pytest."""
     subprocess.run(["patch", "-p1", "--silent"], input=diff, text=True, cwd=project, check=True)
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    pytest = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     try:
         return (
             subprocess.run(pytest, cwd=project, capture_output=True, timeout=120, check=False).returncode == 0
