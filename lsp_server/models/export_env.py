@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
-from .store import ModelError, home, lock, need_disk
-from .transfer import check_cancel
+from .pip import PipFailed, run_pip
+from .store import home, lock, need_disk
 
 Step = Callable[[str], None]
 """Called with a line that says what is being done."""
@@ -89,30 +86,11 @@ def _needs_cuda(report: str) -> bool:
     return any(name.startswith(("nvidia-", "cuda-", "triton")) for name in requires)
 
 
-class PipFailed(ModelError):
-    """pip ended with an error."""
-
-
 def _pip(python: Path, arguments: list[str], cancel: threading.Event) -> str:
-    """Run the environment's pip, which honours the user's configuration; return its standard output."""
-    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as pip:
-        try:
-            while True:
-                try:
-                    output, errors = pip.communicate(timeout=0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    check_cancel(cancel)
-        except BaseException:
-            os.killpg(pip.pid, signal.SIGKILL)
-            raise
-    if pip.returncode != 0:
-        tail = "\n".join(errors.strip().splitlines()[-3:])
+    try:
+        return run_pip(python, arguments, cancel)
+    except PipFailed as error:
         raise PipFailed(
-            f"pip could not install the export environment: {tail}\nConnect to the package index and run the "
+            f"pip could not install the export environment: {error}\nConnect to the package index and run the "
             "same command again"
-        )
-    return output
+        ) from error

