@@ -69,8 +69,12 @@ def next_turn(
 
 
 def after_failure(task: Task, report: Report) -> str:
-    """Return the user turn that follows a candidate that was run and is not verified."""
-    return HEAD + execution_result(report, task.wanted.ids)
+    """Return the user turn that follows a candidate that was run and is not verified.
+
+    The training data ends with the result; a model that was not trained on it then tends to talk instead of
+    correcting, so the form of the answer is said once more.
+    """
+    return f"{HEAD}{execution_result(report, task.wanted.ids)}\n\nCorrect the code. {_form(task)}"
 
 
 def ask_again(first: Sequence[Message], task: Task) -> list[Message]:
