@@ -62,7 +62,14 @@ def _run(task: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
             (project / path).write_text(text)
         command = [
             *(sys.executable, "-m", "lsp_server.cli", "fix", task["tests"][0], "--json", "--workspace", "."),
-            *("--interpreter", options.interpreter, "--model", options.model, "--rounds", str(options.rounds)),
+            *(
+                "--interpreter",
+                options.interpreter,
+                "--model",
+                options.model,
+                "--rounds",
+                str(options.rounds),
+            ),
             *("--candidates", str(options.candidates), "--time-limit", str(options.time_limit)),
         ]
         started = time.monotonic()
