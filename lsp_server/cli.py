@@ -310,26 +310,18 @@ def _cancel_on_interrupt() -> threading.Event:
 
 
 def _model_list(options: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     from lsp_server.models import catalog, store
 
     here = {form.model_id: form for form in store.installed()}
-    table = Table(box=None)
-    for column in ("model", "parameters", "int4", "licence", "here"):
-        table.add_column(column, justify="right" if column in ("parameters", "int4") else "left")
+    print(f"{'model':38} {'weights':>7} {'int4':>8}  {'licence':27} here")
     for entry in catalog.CATALOG:
         form = here.get(entry.id)
-        state = "pulled" if store.pulled(entry.id) else ""
-        table.add_row(
-            f"[bold]{entry.id}[/] (default)" if entry.id == catalog.DEFAULT else entry.id,
-            f"{entry.parameters / 1e9:.1f} B",
-            f"{entry.weight_bytes('int4') / 1e9:.1f} GB",
-            entry.licence,
-            f"{form.precision} {form.device}, {form.size / 1e9:.1f} GB" if form else state,
-        )
-    Console().print(table)
+        state = "pulled" if store.pulled(entry.id) else "-"
+        if form:
+            state = f"{form.precision} {form.device}, {form.size / 1e9:.1f} GB"
+        name = f"{entry.id} (default)" if entry.id == catalog.DEFAULT else entry.id
+        size = f"{entry.weight_bytes('int4') / 1e9:.1f} GB"
+        print(f"{name:38} {entry.parameters / 1e9:>5.1f} B {size:>8}  {entry.licence:27} {state}")
     return 0
 
 
