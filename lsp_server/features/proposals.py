@@ -63,11 +63,13 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
         server.say(f"Nothing was applied: {error} {WAITS}", types.MessageType.Warning)
 
 
-def label(proposal: Proposal) -> str:
-    """Return what a proposal is, in one line."""
+def label(proposal: Proposal, edit: Edit) -> str:
+    """Return what a proposal is, in one line; tests on a text that has changed since prove nothing about it now."""
     receipt = proposal.receipt
     passed, total = receipt.tests_after
     state = "verified" if proposal.verified else "NOT VERIFIED"
+    if proposal.verified and edit.rebased:
+        state = "verified before the file changed elsewhere"
     return f"OCI {state}: {passed} of {total} tests pass, {receipt.rounds} round{'s' * (receipt.rounds > 1)}"
 
 
@@ -113,7 +115,7 @@ async def _consent(server: CompanionServer, proposal: Proposal, edit: Edit) -> b
     """Ask the user, who may look at the diff first."""
     kind = types.MessageType.Info if proposal.verified else types.MessageType.Warning
     actions = [types.MessageActionItem(title) for title in (APPLY, SHOW_DIFF, DISCARD)]
-    message = f"{label(proposal)} ({proposal.task.document.path})\n{_receipt(proposal, edit)}"
+    message = f"{label(proposal, edit)} ({proposal.task.document.path})\n{_receipt(proposal, edit)}"
     while True:
         answer = await server.window_show_message_request_async(
             types.ShowMessageRequestParams(type=kind, message=message, actions=actions)
@@ -149,7 +151,7 @@ async def _apply(
     documents_change: bool,
 ) -> None:
     """Send the edit; nothing may be awaited between fitting it and this."""
-    name = label(proposal)
+    name = label(proposal, edit)
     edits = text_edits(edit.before, edit.after, server.workspace.position_codec)
     if documents_change:
         changes = types.TextDocumentEdit(
