@@ -50,8 +50,10 @@ def rank(
 ) -> list[Suspect]:
     """Rank the workspace functions that failing tests executed, most suspicious first.
 
-    Spectrum-based: Ochiai's coefficient (Abreu et al., 2007) over the run's passing and failing tests; ties
-    go to the innermost traceback frame, then to the function with most of its lines executed.
+    Where an exception came through functions of the workspace, those come first: a constructor that only the
+    failing test calls is less suspect than the function that raised. Among them, and elsewhere, Ochiai's
+    coefficient decides (Abreu et al., 2007) over the run's passing and failing tests; ties go to the innermost
+    traceback frame, then to the function with most of its lines executed.
 
     Args:
         snapshot: the texts that were run.
@@ -97,6 +99,7 @@ def rank(
     return sorted(
         suspects,
         key=lambda s: (
+            s.depth == 0,
             -s.score,
             -s.depth,
             -len(executed_lines[s.path, s.definition]),

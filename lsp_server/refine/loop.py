@@ -96,7 +96,7 @@ def refine(
         listener(RoundStarted(len(rounds) + 1, options.rounds))
         rounds.append(work.round(task, baseline, conversation, len(rounds) + 1))
         listener(RoundDone(rounds[-1]))
-        conversation.follow(rounds[-1])
+        conversation.follow(rounds[-1], task)
     return work.propose(task, baseline, rounds)
 
 
@@ -109,10 +109,13 @@ class _Conversation:
         self.tried: set[str] = set()
         self.repeats = 0
 
-    def follow(self, done: Round) -> None:
+    def follow(self, done: Round, task: Task) -> None:
         """Append a round's reply and what came of it."""
         if done.feedback:
-            self.messages = prompt.next_turn(done.asked, done.reply, done.feedback, self.first)
+            if done.report is None:
+                self.messages = prompt.ask_again(self.first, task, done.feedback)
+            else:
+                self.messages = prompt.next_turn(done.asked, done.reply, done.feedback, self.first)
 
 
 class _Refinement:
@@ -236,7 +239,7 @@ class _Refinement:
         done = self._answered(task, baseline, conversation, conversation.messages, number, sampling)
         if done.repeated:
             self.listener(AskedAgain())
-            messages = prompt.ask_again(conversation.first, task)
+            messages = prompt.ask_again(conversation.first, task, prompt.same_code(task))
             sampling = replace(SAMPLED, seed=self._next_seed())
             done = self._answered(task, baseline, conversation, messages, number, sampling)
         conversation.repeats += done.repeated
@@ -256,18 +259,19 @@ class _Refinement:
         try:
             spliced = splice(Source(task.document.text), task.region, code_of(reply, task.region.name))
         except NoCode as error:
-            return self._refused(number, reply, None, str(error), task, messages)
+            return self._refused(number, reply, None, str(error), messages)
         identity = _identity(spliced.text)
         if identity in conversation.tried or identity == _identity(task.document.text):
             verdict = Verdict(
                 VerdictKind.REJECTED, "The reply has the same code as before, so it was not run again."
             )
-            return Round(number, reply, spliced.text, None, verdict, asked=tuple(messages), repeated=True)
+            told = prompt.same_code(task)
+            return Round(number, reply, spliced.text, None, verdict, told, tuple(messages), repeated=True)
         conversation.tried.add(identity)
         reach = harness_reach(task.document.text, spliced.text)
         if reach:
             reason = f"The candidate reaches for the test harness: {reach}, which the file did not before."
-            return self._refused(number, reply, spliced.text, reason, task, messages)
+            return self._refused(number, reply, spliced.text, reason, messages)
         return self._tried(task, baseline, number, reply, spliced, messages)
 
     def _tried(
@@ -321,18 +325,12 @@ class _Refinement:
         )
 
     def _refused(
-        self,
-        number: int,
-        reply: str,
-        candidate: str | None,
-        reason: str,
-        task: Task,
-        messages: Sequence[Message],
+        self, number: int, reply: str, candidate: str | None, reason: str, messages: Sequence[Message]
     ) -> Round:
         """The round of a reply that is not run, with the reason why."""
-        feedback = prompt.after_refusal(reason, task)
         verdict = Verdict(VerdictKind.REJECTED, reason)
-        return Round(number, reply, candidate, None, verdict, feedback, tuple(messages))
+        told = f"Your last answer was not run. {reason}"
+        return Round(number, reply, candidate, None, verdict, told, tuple(messages))
 
     def _reply(self, messages: Sequence[Message], sampling: Sampling, task: Task) -> str:
         """Stream a reply until it ends, or until the code that is wanted stands in it."""

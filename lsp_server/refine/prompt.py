@@ -77,26 +77,26 @@ def after_failure(task: Task, report: Report) -> str:
     return f"{HEAD}{execution_result(report, task.wanted.ids)}\n\nCorrect the code. {_form(task)}"
 
 
-def ask_again(first: Sequence[Message], task: Task) -> list[Message]:
-    """Return the conversation that follows a reply with the same code as before: the first question, sharpened.
+def ask_again(first: Sequence[Message], task: Task, reason: str) -> list[Message]:
+    """Return the conversation that follows a reply which was not run: the first question, and why it is put again.
 
-    The repeated reply is left out: with it in view, a small model writes it once more, sampled or not.
+    The reply itself is left out: with it in view, a small model writes it once more, sampled or not.
 
     Args:
         first: the conversation that opened the task.
         task: what is asked for.
+        reason: why the reply was not run.
     """
-    what = f"`{task.region.name}`" if task.region.name else "the code"
-    told = (
-        f"You have answered this already, with code that fails in the same way as before. {what} as it stands is "
-        "wrong, so a line of it has to change. Say in one sentence which line is wrong and why, then give the code."
+    return [*first[:-1], Message("user", f"{first[-1].content}\n\n{reason} {_form(task)}")]
+
+
+def same_code(task: Task) -> str:
+    """Return the reason for asking again after a reply with code that was there before."""
+    what = f"`{task.region.name}`" if task.region.name else "The code"
+    return (
+        "You have answered this already, with code that fails in the same way as before. "
+        f"{what} as it stands is wrong, so a line of it has to change."
     )
-    return [*first[:-1], Message("user", f"{first[-1].content}\n\n{told}")]
-
-
-def after_refusal(reason: str, task: Task) -> str:
-    """Return the user turn that follows a reply that was not run, with the reason why."""
-    return f"{HEAD}{reason}\n{_form(task)}"
 
 
 def reply_tokens(task: Task) -> int:

@@ -82,6 +82,12 @@ def test_what_only_failing_tests_execute_is_ranked_first(tmp_path: Path) -> None
     assert [(s.definition.name, round(s.score, 3)) for s in ranked] == [("second", 1.0), ("first", 0.707)]
 
 
+def test_what_an_exception_came_through_is_ranked_first(tmp_path: Path) -> None:
+    snapshot = write(tmp_path, {"m.py": CODE})
+    report = traced(a=(False, {2, 5, 6}, [2]), b=(True, {2}, []))
+    assert [s.definition.name for s in rank(snapshot, frozenset({"a"}), report)] == ["first", "second"]
+
+
 def test_ties_go_to_the_innermost_frame(tmp_path: Path) -> None:
     snapshot = write(tmp_path, {"m.py": CODE})
     report = traced(a=(False, {2, 5, 6}, [5, 2]))
