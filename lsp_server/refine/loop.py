@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from lsp_server.engine.protocol import Engine, Message, Sampling
 from lsp_server.refine import prompt
-from lsp_server.refine.discover import is_test_file, tests_for
+from lsp_server.refine.discover import tests_for
 from lsp_server.refine.events import (
     AskedAgain,
     BaselineDone,
@@ -139,17 +139,18 @@ class _Refinement:
             raise TaskError(f"{request.path} is not a Python source file, so it is left alone.")
         document = request.snapshot.document(request.path)
         if not isinstance(request, FixRequest):
-            region_to_generate(
-                Source(document.text), request
-            )  # before any test runs: is there something to write?
+            # Before any test runs: is there something to write at all?
+            region_to_generate(Source(document.text), request)
         tests = self._tests()
         baseline, traced = self._baseline(tests)
         if isinstance(request, FixRequest):
             task = locate_fix(request, tests, baseline, traced)
         else:
             task = locate_generate(request, tests, baseline, traced)
-        others = tuple(t for t in tests_for(request.snapshot, task.document.path) if t not in tests)
-        if others and tests and not is_test_file(task.document.path):
+        others: list[str] = []
+        if tests and task.document.path != request.path:  # else its tests are those that were run
+            others = [t for t in tests_for(request.snapshot, task.document.path) if t not in tests]
+        if others:
             # The target's own tests have a say too: what passes there must go on passing.
             task = replace(task, tests=(*tests, *others))
             baseline = self._run(task.tests)
@@ -214,7 +215,7 @@ class _Refinement:
             notes.append("no test file was found: only import and doctests were checked")
         if best.additions:
             notes.append(f"also adds {', '.join(best.additions)}")
-        others = report.failed - task.wanted.ids
+        others = (baseline.failed & report.failed) - task.wanted.ids
         if showable and others:
             notes.append(f"{len(others)} other tests failed before and still do, such as {min(others)}")
         receipt = Receipt(
