@@ -6,21 +6,17 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from lsp_server import __version__
+from lsp_server import __version__, model_commands
+from lsp_server.interrupt import cancel_on_interrupt
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from lsp_server.models.catalog import Device, Precision
     from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request, Snapshot
     from lsp_server.settings import Settings
@@ -89,19 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     model = commands.add_parser("model", help="list, get, export and remove models")
-    actions = model.add_subparsers(required=True, metavar="ACTION")
-    actions.add_parser("list", help="the catalog, and what of it is here").set_defaults(run=_model_list)
-    for name, run, text in (
-        ("pull", _model_pull, "download a model's files"),
-        ("export", _model_export, "make the ONNX folder that the engine loads"),
-        ("rm", _model_rm, "delete a model"),
-    ):
-        action = actions.add_parser(name, help=text)
-        action.add_argument("model", nargs="?" if name != "rm" else None, default="", metavar="ID")
-        action.set_defaults(run=run)
-        if name == "export":
-            action.add_argument("--precision", default="int4", choices=["fp32", "fp16", "int4"])
-            action.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    model_commands.add(model.add_subparsers(required=True, metavar="ACTION"))
 
     serve = commands.add_parser("serve", help="run the engine: an OpenAI-compatible server on loopback")
     serve.add_argument("--model", default="", metavar="ID")
@@ -191,7 +175,7 @@ def _work(request: Request, options: argparse.Namespace) -> int:
     settings = _settings(options)
     with RefinementView(console) as view:
         try:
-            proposal = propose(request, settings, _cancel_on_interrupt(), view, view.say)
+            proposal = propose(request, settings, cancel_on_interrupt(), view, view.say)
         except Cancelled:
             raise KeyboardInterrupt from None
     show_proposal(console, proposal)
@@ -264,11 +248,11 @@ def _demo(options: argparse.Namespace) -> int:
     from lsp_server.models import catalog, store
 
     console = Console()
-    model = catalog.entry(options.model or catalog.DEFAULT)
+    model = store.entry(options.model or catalog.DEFAULT)
     if store.find(model.id) is None:
         console.print(f"[bold]The model[/]: {model.id}, {model.licence}. This is done once.")
-        _pull(console, model.id)
-        _export(console, model.id, "int4", "cpu")
+        model_commands.pull(console, model.id)
+        model_commands.export(console, model.id)
     example = _example()
     console.print(f"[bold]The example[/]: {example.name}, one of whose tests fails.")
     fix = [
@@ -296,91 +280,12 @@ def _example() -> Path:
     raise UsageError("The bundled example is missing from this installation: install oci-companion again.")
 
 
-def _cancel_on_interrupt() -> threading.Event:
-    """Return an event that Ctrl+C sets; a second Ctrl+C ends the program at once."""
-    cancel = threading.Event()
-
-    def interrupt(number: int, frame: object) -> None:
-        if cancel.is_set():
-            raise KeyboardInterrupt
-        cancel.set()
-
-    signal.signal(signal.SIGINT, interrupt)
-    return cancel
-
-
-def _model_list(options: argparse.Namespace) -> int:
-    from lsp_server.models import catalog, store
-
-    here = {form.model_id: form for form in store.installed()}
-    print(f"{'model':38} {'weights':>7} {'int4':>8}  {'licence':27} here")
-    for entry in catalog.CATALOG:
-        form = here.get(entry.id)
-        state = "pulled" if store.pulled(entry.id) else "-"
-        if form:
-            state = f"{form.precision} {form.device}, {form.size / 1e9:.1f} GB"
-        name = f"{entry.id} (default)" if entry.id == catalog.DEFAULT else entry.id
-        size = f"{entry.weight_bytes('int4') / 1e9:.1f} GB"
-        print(f"{name:38} {entry.parameters / 1e9:>5.1f} B {size:>8}  {entry.licence:27} {state}")
-    return 0
-
-
-def _model_pull(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from lsp_server.models import catalog
-
-    _pull(Console(), catalog.entry(options.model or catalog.DEFAULT).id)
-    return 0
-
-
-def _model_export(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from lsp_server.models import catalog
-
-    _export(Console(), catalog.entry(options.model or catalog.DEFAULT).id, options.precision, options.device)
-    return 0
-
-
-def _pull(console: Console, model: str) -> None:
-    """Download a model's files under a progress bar, and what exporting them takes: all that needs the network."""
-    from lsp_server.models import export_env
-    from lsp_server.models.pull import pull
-    from lsp_server.terminal import download_progress
-
-    with download_progress(console) as bar:
-        task = bar.add_task(f"Pulling {model}", total=None)
-        folder = pull(
-            model, lambda have, total: bar.update(task, completed=have, total=total), _cancel_on_interrupt()
-        )
-    console.print(f"Pulled and verified: {folder}", highlight=False, soft_wrap=True)
-    with console.status("Making the export environment…"):
-        export_env.ensure(
-            lambda text: console.print(f"[dim]  {text}", highlight=False), _cancel_on_interrupt()
-        )
-
-
-def _export(console: Console, model: str, precision: Precision, device: Device) -> None:
-    """Export a model, telling each step."""
-    from lsp_server.models.export import export
-
-    with console.status(f"Exporting {model}…") as status:
-
-        def step(text: str) -> None:
-            console.print(f"[dim]  {text}", highlight=False)
-            status.update(f"Exporting {model}: {text}…")
-
-        folder = export(model, precision, device, step, _cancel_on_interrupt())
-    console.print(f"Exported and checked against PyTorch: {folder}", highlight=False, soft_wrap=True)
-
-
 def _serve(options: argparse.Namespace) -> int:
     """Run the engine in this process, or end one that runs."""
     from lsp_server.engine import supervise
-    from lsp_server.models import catalog
+    from lsp_server.models import catalog, store
 
-    model = catalog.entry(options.model or catalog.DEFAULT).id
+    model = store.entry(options.model or catalog.DEFAULT).id
     if options.stop:
         print("Stopped." if supervise.stop(model) else f"No engine runs for {model}.")
         return 0
@@ -391,14 +296,6 @@ def _serve(options: argparse.Namespace) -> int:
     from lsp_server.engine.serve import serve
 
     serve(model, port=options.port, idle_seconds=options.idle * 60)
-    return 0
-
-
-def _model_rm(options: argparse.Namespace) -> int:
-    from lsp_server.models import catalog, store
-
-    freed = store.remove(catalog.entry(options.model).id)
-    print(f"{freed / 1e9:.1f} GB freed." if freed else f"{options.model} is not here.")
     return 0
 
 

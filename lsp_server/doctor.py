@@ -40,7 +40,7 @@ def examine(workspace: Path, model: str = "") -> Iterator[Finding]:
     isolation = probe()
     works = isolation.bwrap is not None
     yield Finding(works, f"sandbox: {isolation.level} ({isolation.reason})", "" if works else remedy())
-    entry = catalog.entry(model or catalog.DEFAULT)
+    entry = store.entry(model or catalog.DEFAULT)
     yield from _model(entry)
     yield _engine(entry)
 

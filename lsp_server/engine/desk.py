@@ -1,11 +1,12 @@
-"""Takes requests one at a time to the session, which lives on a thread of its own."""
+"""Takes requests to the session, each on a thread of its own; the session lets one compute at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from .protocol import EngineError, Message, Sampling
@@ -31,7 +32,6 @@ class Desk:
         self._load = load
         self._session: Session | None = None
         self._loaded = asyncio.Event()
-        self._turn = asyncio.Lock()
 
     @property
     def state(self) -> str:
@@ -81,8 +81,13 @@ class Desk:
         stop: Sequence[str],
         gone: Callable[[], Awaitable[bool]],
         usage: Usage,
+        background: bool = False,
     ) -> AsyncGenerator[str]:
         """Yield the reply's pieces when the queue has come to it; ends early once `gone()` says so.
+
+        Args:
+            prompt, sampling, stop, usage, background: as for `Session.complete`.
+            gone: tells whether the client has left.
 
         Raises:
             EngineError: the runtime failed.
@@ -92,10 +97,10 @@ class Desk:
         self.waiting += 1
         watch = asyncio.create_task(_watch(gone, cancel))
         try:
-            async with (
-                self._turn,
-                aclosing(_on_thread(session, prompt, sampling, stop, cancel, usage)) as pieces,
-            ):
+            complete = functools.partial(
+                session.complete, prompt, sampling, stop, cancel, usage, background=background
+            )
+            async with aclosing(_on_thread(complete, cancel)) as pieces:
                 async for piece in pieces:
                     yield piece
         finally:
@@ -110,31 +115,29 @@ async def _watch(gone: Callable[[], Awaitable[bool]], cancel: threading.Event) -
     cancel.set()
 
 
-async def _on_thread(
-    session: Session,
-    prompt: Sequence[int],
-    sampling: Sampling,
-    stop: Sequence[str],
-    cancel: threading.Event,
-    usage: Usage,
-) -> AsyncGenerator[str]:
+async def _on_thread(complete: Callable[[], Iterator[str]], cancel: threading.Event) -> AsyncGenerator[str]:
     """Run the blocking decode loop on a thread and hand its pieces over; when closed, it ends at the next token."""
     loop = asyncio.get_running_loop()
-    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    pieces: asyncio.Queue[str | Exception | None] = asyncio.Queue()
 
     def decode() -> None:
+        last: Exception | None = None
         try:
-            # A request whose client left while it was queued costs nothing.
-            if not cancel.is_set():
-                for piece in session.complete(prompt, sampling, stop, cancel, usage):
-                    loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            for piece in complete():
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+        except Exception as error:
+            last = error
         finally:
-            loop.call_soon_threadsafe(pieces.put_nowait, None)
+            loop.call_soon_threadsafe(pieces.put_nowait, last)
 
-    worker = asyncio.create_task(asyncio.to_thread(decode))
+    # A thread of its own: the loop's pool has few, and any number of requests may be waiting for their turn.
+    worker = threading.Thread(target=decode, name="oci-decode", daemon=True)
+    worker.start()
     try:
         while (piece := await pieces.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
             yield piece
     finally:
         cancel.set()
-        await asyncio.shield(worker)
+        await asyncio.shield(asyncio.to_thread(worker.join))

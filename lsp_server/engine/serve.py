@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -31,6 +32,7 @@ from .desk import Desk
 from .protocol import ContextTooLong, EngineError
 from .session import Session, Usage
 from .supervise import missing
+from .tokenizer import ChatTokenizer
 
 IDLE_SECONDS = 900.0
 CONTEXT = 8192
@@ -68,7 +70,8 @@ def serve(
     form = store.find(model_id)
     if form is None:
         raise EngineError(missing(model_id))
-    family = catalog.entry(model_id).family
+    family = store.entry(model_id).family
+    template = store.chat_template(model_id)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -77,7 +80,11 @@ def serve(
         raise EngineError(f"port {port} cannot be used ({error}); give another, or 0 for any") from error
     token = secrets.token_urlsafe(32)
     running = runfile.Running(model_id, os.getpid(), listener.getsockname()[1], token)
-    asyncio.run(_run(running, listener, idle_seconds, lambda: Session(form.path, family, context, threads)))
+
+    def load() -> Session:
+        return Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
+
+    asyncio.run(_run(running, listener, idle_seconds, load))
 
 
 async def _run(running: runfile.Running, listener: socket.socket, idle_seconds: float, load: Any) -> None:
@@ -170,43 +177,66 @@ async def _complete(request: Request, model: str, desk: Desk) -> Response:
         message = f"this server has {model}, not {wanted}"
         return _error(404, message, "invalid_request_error", "model_not_found", "model")
     arrived = time.perf_counter()
-    answer, usage = wire.Answer(model), Usage()
+    answer = wire.Answer(model)
     prompt = await desk.encode(asked.messages)
-    reply = desk.reply(prompt, asked.sampling, asked.stop, request.is_disconnected, usage)
+    replies = _replies(prompt, asked, desk, request)
     if asked.stream:
-        events = _events(reply, answer, usage, asked.include_usage, arrived)
+        events = _events(replies, answer, asked.include_usage, arrived)
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
-    async with aclosing(reply) as pieces:
-        text = "".join([piece async for piece in pieces])
-    return JSONResponse(answer.whole(text, usage, _queued(arrived, usage)))
+    texts, usages = [], []
+    for usage, reply in replies:
+        async with aclosing(reply) as pieces:
+            texts.append("".join([piece async for piece in pieces]))
+        usages.append(usage)
+    return JSONResponse(answer.whole(texts, usages, _queued(arrived, usages)))
+
+
+def _replies(
+    prompt: list[int], asked: wire.ChatRequest, desk: Desk, request: Request
+) -> list[tuple[Usage, AsyncGenerator[str]]]:
+    """The wanted number of replies, none begun; one after the other they share the prompt's cache."""
+    made = []
+    for index in range(asked.count):
+        usage = Usage()
+        seed = asked.sampling.seed
+        sampling = replace(asked.sampling, seed=None if seed is None else seed + index)
+        gone = request.is_disconnected
+        made.append((usage, desk.reply(prompt, sampling, asked.stop, gone, usage, asked.background)))
+    return made
 
 
 async def _events(
-    reply: AsyncGenerator[str], answer: wire.Answer, usage: Usage, include_usage: bool, arrived: float
+    replies: list[tuple[Usage, AsyncGenerator[str]]],
+    answer: wire.Answer,
+    include_usage: bool,
+    arrived: float,
 ) -> AsyncIterator[str]:
     def event(data: dict[str, Any]) -> str:
         return f"data: {json.dumps(data)}\n\n"
 
-    yield event(answer.chunk({"role": "assistant", "content": ""}))
-    try:
-        async with aclosing(reply) as pieces:
-            async for piece in pieces:
-                yield event(answer.chunk({"content": piece}))
-    except EngineError as error:
-        log.exception("request failed in mid-stream")
-        yield event(wire.error_body(str(error), "server_error", _code(error)))
-        return
-    yield event(answer.chunk({}, usage.finish_reason))
+    for index, (usage, reply) in enumerate(replies):
+        yield event(answer.chunk({"role": "assistant", "content": ""}, index=index))
+        try:
+            async with aclosing(reply) as pieces:
+                async for piece in pieces:
+                    yield event(answer.chunk({"content": piece}, index=index))
+        except EngineError as error:
+            log.exception("request failed in mid-stream")
+            yield event(wire.error_body(str(error), "server_error", _code(error)))
+            return
+        yield event(answer.chunk({}, usage.finish_reason, index))
     if include_usage:
-        yield event(answer.usage_chunk(usage, _queued(arrived, usage)))
+        usages = [usage for usage, _ in replies]
+        yield event(answer.usage_chunk(usages, _queued(arrived, usages)))
     yield "data: [DONE]\n\n"
 
 
-def _queued(arrived: float, usage: Usage) -> float:
+def _queued(arrived: float, usages: list[Usage]) -> float:
     """Seconds a finished request spent waiting for its turn."""
-    return max(0.0, time.perf_counter() - arrived - usage.prefill_seconds - usage.decode_seconds)
+    busy = sum(usage.prefill_seconds + usage.decode_seconds for usage in usages)
+    return max(0.0, time.perf_counter() - arrived - busy)
 
 
 def _code(error: EngineError) -> str | None:

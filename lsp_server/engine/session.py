@@ -1,4 +1,4 @@
-"""One model in memory, one conversation cache: prompt tokens in, text out."""
+"""One model in memory, with the caches of a few conversations: prompt tokens in, text out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ import numpy as np
 import onnxruntime_genai  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
-from lsp_server.models import chat
-from lsp_server.models.catalog import Family
-
+from .cache import Conversations
 from .protocol import ContextTooLong, EngineError, Message, Sampling
+from .tokenizer import ChatTokenizer
+from .turn import Ticket, Turn
 
 PREFILL_CHUNK = {"cpu": 32, "cuda": 512}
 """Prompt tokens computed between two looks at `cancel`: under a second's work; larger is no faster (measured)."""
 NGRAM_SIZE, DRAFT_TOKENS = 3, 4
 """Speculation's lookup length and width: 4 beats 8 and 15 on two cores (facts/runtime.md)."""
+CACHE_BYTES = 1 << 30
+"""Most memory for the caches of all conversations together, unless told otherwise."""
 
 
 @dataclass
@@ -50,54 +52,59 @@ def core_count() -> int:
 
 
 class Session:
-    """A loaded ONNX folder with one generator kept alive, so that a shared prefix is never computed twice.
+    """A loaded ONNX folder with the caches of a few conversations, so that a shared prefix is never computed twice.
 
-    Makes one reply at a time; a second one waits for the first to end.
+    Makes one reply at a time: a second one waits for the first to end, or, if the first is a background one, for its
+    next token.
 
     Args:
         folder: as `models.export` leaves it.
-        family: chat format if the folder has no template of its own.
-        context: most tokens of prompt and reply; memory for their cache is taken at the first reply.
+        tokenizer: of the same folder.
+        context: most tokens of prompt and reply.
         threads: compute threads; None: `core_count()`.
-        reuse: keep the prefix that a prompt shares with the request before.
+        cache_bytes: what the caches of all conversations may take; None: `CACHE_BYTES`, or a quarter of what is
+            free if that is less.
+        reuse: keep the prefix that a prompt shares with a conversation before.
         speculate: verify several n-gram drafts a pass when decoding greedily.
 
     Raises:
-        EngineError: the folder cannot be loaded.
+        EngineError: the folder cannot be loaded, or there is not enough memory for it.
     """
 
     def __init__(
         self,
         folder: Path,
-        family: Family,
+        tokenizer: ChatTokenizer,
         context: int,
         threads: int | None = None,
+        cache_bytes: int | None = None,
         reuse: bool = True,
         speculate: bool = True,
     ) -> None:
+        settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
         options = {"intra_op_num_threads": threads or core_count()}
+        overlay = {"model": {"decoder": {"session_options": options}}}
+        free = _need_memory(folder)
         try:
             config = onnxruntime_genai.Config(str(folder))
-            config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+            config.overlay(json.dumps(overlay))
             self._model = onnxruntime_genai.Model(config)
-            self._tokenizer = onnxruntime_genai.Tokenizer(self._model)
-        except RuntimeError as error:
-            raise EngineError(f"{folder} could not be loaded: {error}") from error
-        settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError(f"{folder} could not be loaded: {error or 'out of memory'}") from error
+        self.tokenizer = tokenizer
         self.context = min(context, settings["context_length"])
         self.device = str(self._model.device_type).lower()
-        self._family = family
-        self._own_template = (folder / "chat_template.jinja").is_file() or "chat_template" in (
-            json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        )
         stop = settings["eos_token_id"]
         self._stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
-        self._bos = settings["bos_token_id"]
         self._chunk = PREFILL_CHUNK.get(self.device, PREFILL_CHUNK["cpu"])
-        self._reuse, self._speculate = reuse, speculate
-        self._generator: Any = None
-        self._cached: list[int] = []
-        self._tokenizing, self._replying = threading.Lock(), threading.Lock()
+        self._speculate = speculate
+        if cache_bytes is None:
+            cache_bytes = min(CACHE_BYTES, free // 4)
+        per_token = _cache_bytes_per_token(settings["decoder"], self.device)
+        self.conversations = Conversations(
+            self._new_generator, per_token, cache_bytes, self.context, reuse=reuse
+        )
+        self._turn = Turn()
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Render a conversation in the model's chat format and return its token ids.
@@ -106,21 +113,7 @@ class Session:
             ContextTooLong: no room is left for a reply.
             ChatFormatError: the model's format has no place for such a sequence of turns.
         """
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        with self._tokenizing:
-            if self._own_template:
-                try:
-                    text = self._tokenizer.apply_chat_template(
-                        messages=json.dumps(turns), add_generation_prompt=True
-                    )
-                except RuntimeError as error:
-                    raise chat.ChatFormatError(f"the model's chat template refuses: {error}") from error
-            else:
-                text = chat.render(self._family, turns)
-            ids = [int(token) for token in self._tokenizer.encode(text)]
-        # Some tokenizers put a second beginning before the one in the rendered text.
-        if ids[:2] == [self._bos, self._bos]:
-            del ids[0]
+        ids = self.tokenizer.encode(self.tokenizer.render(messages))
         if len(ids) >= self.context:
             raise ContextTooLong(
                 f"the conversation has {len(ids)} tokens and the model takes {self.context}, reply included"
@@ -134,6 +127,7 @@ class Session:
         stop: Sequence[str],
         cancel: threading.Event,
         usage: Usage,
+        background: bool = False,
     ) -> Iterator[str]:
         """Yield the reply to `prompt` piece by piece, never a broken character.
 
@@ -143,73 +137,83 @@ class Session:
             stop: texts that end the reply; they are not part of it.
             cancel: ends the reply at the next token, or within the prompt at the next chunk.
             usage: is filled.
+            background: pause at the next token while any other request wants to be answered.
 
         Raises:
-            EngineError: the runtime failed, memory being the usual reason; the cache is dropped.
+            EngineError: the runtime failed, memory being the usual reason; this conversation's cache is dropped.
         """
-        # A reply that was given up may still be at its last token when the next one begins.
-        with self._replying:
-            yield from self._complete(prompt, sampling, stop, cancel, usage)
+        usage.prompt_tokens = len(prompt)
+        with self._turn.wait(background, cancel) as ticket:
+            if ticket is None:
+                usage.finish_reason = "cancelled"
+                return
+            yield from self._complete(prompt, sampling, stop, lambda: self._goes_on(ticket), usage)
+
+    def _goes_on(self, ticket: Ticket) -> bool:
+        """Whether to compute one more step; waits meanwhile if someone is more urgent."""
+        return not ticket.cancel.is_set() and self._turn.give_way(ticket)
 
     def _complete(
         self,
         prompt: Sequence[int],
         sampling: Sampling,
         stop: Sequence[str],
-        cancel: threading.Event,
+        goes_on: Callable[[], bool],
         usage: Usage,
     ) -> Iterator[str]:
-        usage.prompt_tokens = len(prompt)
+        limit = min(sampling.max_tokens, self.context - len(prompt))
         try:
-            if not self._prefill(prompt, cancel, usage):
+            conversation, usage.cached_tokens = self.conversations.take(prompt, limit)
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError(
+                f"out of memory: a conversation of {len(prompt) + limit} tokens does not fit ({error})"
+            ) from error
+        held: Sequence[int] | None = None
+        try:
+            done = self._prefill(conversation.generator, prompt, goes_on, usage)
+            if done < len(prompt):
+                held = prompt[:done]
                 return
-            limit = min(sampling.max_tokens, self.context - len(prompt))
-            tokens = self._tokens(sampling, limit, cancel, usage)
-            yield from self._text(tokens, [*stop, *chat.STOP_STRINGS.get(self._family, ())], usage)
-            self._cached = [int(token) for token in self._generator.get_sequence(0)]
-        except BaseException as error:
-            # What the generator holds is uncertain now (also after the consumer left in mid-reply).
-            self._generator, self._cached = None, []
-            if isinstance(error, RuntimeError | MemoryError):
-                raise EngineError(f"the model's runtime failed: {error or 'out of memory'}") from error
-            raise
+            tokens = self._tokens(conversation.generator, sampling, limit, goes_on, usage)
+            yield from self._text(tokens, stop, usage)
+            held = [int(token) for token in conversation.generator.get_sequence(0)]
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError(f"the model's runtime failed: {error or 'out of memory'}") from error
+        finally:
+            # After an error, or when the consumer left in mid-reply, what the generator holds is uncertain.
+            self.conversations.give_back(conversation, held)
 
-    def _prefill(self, prompt: Sequence[int], cancel: threading.Event, usage: Usage) -> bool:
-        """Bring the cache to `prompt`; False when cancelled on the way."""
-        started = time.perf_counter()
-        # The last token is always computed anew: its logits choose the first token of the reply.
-        common = shared_prefix(self._cached, prompt[:-1]) if self._reuse else 0
-        if self._generator is None:
-            self._generator = self._new_generator()
-        else:
-            self._generator.rewind_to(common)
-        usage.cached_tokens = common
+    def _prefill(
+        self, generator: Any, prompt: Sequence[int], goes_on: Callable[[], bool], usage: Usage
+    ) -> int:
+        """Bring the generator to `prompt`; return how many of its tokens it holds, fewer than all if cancelled."""
         ids = np.asarray(prompt, dtype=np.int32)
-        for begin in range(common, len(ids), self._chunk):
-            if cancel.is_set():
+        for begin in range(usage.cached_tokens, len(ids), self._chunk):
+            if not goes_on():
                 usage.finish_reason = "cancelled"
-                self._cached = list(prompt[:begin])
-                return False
-            self._generator.append_tokens(ids[begin : begin + self._chunk])
-        usage.prefill_seconds = time.perf_counter() - started
-        return True
+                return begin
+            started = time.perf_counter()
+            generator.append_tokens(ids[begin : begin + self._chunk])
+            usage.prefill_seconds += time.perf_counter() - started
+        return len(ids)
 
-    def _new_generator(self) -> Any:
+    def _new_generator(self, capacity: int) -> Any:
         parameters = onnxruntime_genai.GeneratorParams(self._model)
-        parameters.set_search_options(max_length=self.context, do_sample=False)
+        parameters.set_search_options(max_length=capacity, do_sample=False)
         if self._speculate:
             parameters.set_speculative_options(ngram_size=NGRAM_SIZE, max_draft_tokens=DRAFT_TOKENS)
         return onnxruntime_genai.Generator(self._model, parameters)
 
-    def _tokens(self, sampling: Sampling, limit: int, cancel: threading.Event, usage: Usage) -> Iterator[int]:
-        started = time.perf_counter()
+    def _tokens(
+        self, generator: Any, sampling: Sampling, limit: int, goes_on: Callable[[], bool], usage: Usage
+    ) -> Iterator[int]:
         random = np.random.default_rng(sampling.seed)
-        generator = self._generator
-        try:
-            for _ in range(limit):
-                if cancel.is_set():
-                    usage.finish_reason = "cancelled"
-                    return
+        for _ in range(limit):
+            if not goes_on():
+                usage.finish_reason = "cancelled"
+                return
+            started = time.perf_counter()
+            try:
                 if sampling.temperature > 0:
                     token = sample(generator.get_logits().reshape(-1), sampling, random)
                     if token not in self._stop_ids:
@@ -217,27 +221,26 @@ class Session:
                 else:
                     generator.generate_next_token()
                     token = int(generator.get_next_tokens()[0])
-                if token in self._stop_ids:
-                    return
-                usage.completion_tokens += 1
-                usage.decode_seconds = time.perf_counter() - started
-                yield token
-            usage.finish_reason = "length"
-        finally:
-            usage.decode_seconds = time.perf_counter() - started
+            finally:
+                usage.decode_seconds += time.perf_counter() - started
+            if token in self._stop_ids:
+                return
+            usage.completion_tokens += 1
+            yield token
+        usage.finish_reason = "length"
 
     def _text(self, tokens: Iterator[int], stop: Sequence[str], usage: Usage) -> Iterator[str]:
         """Decode tokens, holding back what may be the beginning of a stop text."""
-        stream = self._tokenizer.create_stream()
+        words = [*stop, *self.tokenizer.stop_texts]
         held = ""
-        for token in tokens:
-            held += stream.decode(token)
-            found = min((at for text in stop if (at := held.find(text)) >= 0), default=-1)
+        for piece in self.tokenizer.decode(tokens):
+            held += piece
+            found = min((at for text in words if (at := held.find(text)) >= 0), default=-1)
             if found >= 0:
                 usage.finish_reason = "stop"
                 held = held[:found]
                 break
-            keep = pending_stop(held, stop)
+            keep = pending_stop(held, words)
             if len(held) > keep:
                 yield held[: len(held) - keep]
                 held = held[len(held) - keep :]
@@ -245,10 +248,26 @@ class Session:
             yield held
 
 
-def shared_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    shorter = min(len(left), len(right))
-    return next((i for i in range(shorter) if left[i] != right[i]), shorter)
+def _need_memory(folder: Path) -> int:
+    """Bytes that are free beyond the model's weights.
+
+    Raises:
+        EngineError: the weights alone do not fit.
+    """
+    weights = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
+    available: int = psutil.virtual_memory().available
+    if weights > available:
+        raise EngineError(
+            f"out of memory: the model takes {weights / 1e9:.1f} GB and {available / 1e9:.1f} GB are free: close other "
+            "programs, or choose a smaller model (`oci-companion model list`)"
+        )
+    return available - weights
+
+
+def _cache_bytes_per_token(decoder: dict[str, Any], device: str) -> int:
+    """Bytes of keys and values a token: float32 on a CPU, float16 elsewhere."""
+    channels: int = decoder["num_hidden_layers"] * decoder["num_key_value_heads"] * decoder["head_size"]
+    return 2 * channels * (4 if device == "cpu" else 2)
 
 
 def pending_stop(text: str, stop: Sequence[str]) -> int:

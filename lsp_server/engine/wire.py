@@ -13,6 +13,10 @@ from .session import Usage
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
+MOST_REPLIES = 16
+"""Replies to one request."""
+
+
 class BadRequest(Exception):
     """The request cannot be understood; `param` names the field."""
 
@@ -30,6 +34,10 @@ class ChatRequest:
     stop: list[str]
     stream: bool
     include_usage: bool
+    count: int = 1
+    """How many replies."""
+    background: bool = False
+    """Every other request goes first."""
 
 
 def parse(body: Any, default_max_tokens: int) -> ChatRequest:
@@ -40,8 +48,6 @@ def parse(body: Any, default_max_tokens: int) -> ChatRequest:
     """
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
-    if body.get("n") not in (None, 1):
-        raise BadRequest("one reply at a time: n must be 1", "n")
     if not isinstance(body.get("messages"), list) or not body["messages"]:
         raise BadRequest("messages must be a list of at least one turn", "messages")
     stop = body.get("stop") or []
@@ -63,6 +69,9 @@ def parse(body: Any, default_max_tokens: int) -> ChatRequest:
         stop=stop,
         stream=bool(body.get("stream")),
         include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        count=int(_number(body, "n", 1, 1, MOST_REPLIES)),
+        # vLLM's field: the larger the number, the later.
+        background=_number(body, "priority", 0, float("-inf"), float("inf")) > 0,
     )
 
 
@@ -95,38 +104,47 @@ class Answer:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-        """One piece of a streamed answer."""
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    def chunk(
+        self, delta: dict[str, str], finish_reason: str | None = None, index: int = 0
+    ) -> dict[str, Any]:
+        """One piece of a streamed answer; `index` counts the replies."""
+        choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
         return self._object("chat.completion.chunk") | {"choices": [choice]}
 
-    def usage_chunk(self, usage: Usage, queued: float) -> dict[str, Any]:
+    def usage_chunk(self, usages: list[Usage], queued: float) -> dict[str, Any]:
         """The last chunk of a stream whose client asked for usage."""
-        return self._object("chat.completion.chunk") | {"choices": []} | cost(usage, queued)
+        return self._object("chat.completion.chunk") | {"choices": []} | cost(usages, queued)
 
-    def whole(self, text: str, usage: Usage, queued: float) -> dict[str, Any]:
+    def whole(self, texts: list[str], usages: list[Usage], queued: float) -> dict[str, Any]:
         """An answer in one piece."""
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": usage.finish_reason}
-        return self._object("chat.completion") | {"choices": [choice]} | cost(usage, queued)
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": usage.finish_reason,
+            }
+            for index, (text, usage) in enumerate(zip(texts, usages, strict=True))
+        ]
+        return self._object("chat.completion") | {"choices": choices} | cost(usages, queued)
 
     def _object(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-def cost(usage: Usage, queued: float) -> dict[str, Any]:
-    """`usage` as OpenAI counts it, and `timings` (an extension), in seconds."""
+def cost(usages: list[Usage], queued: float) -> dict[str, Any]:
+    """`usage` as OpenAI counts it, and `timings` (an extension), in seconds, over all replies of one request."""
+    prompt, completion = usages[0].prompt_tokens, sum(usage.completion_tokens for usage in usages)
     return {
         "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
         },
         "timings": {
             "queued_seconds": round(queued, 4),
-            "prefill_seconds": round(usage.prefill_seconds, 4),
-            "decode_seconds": round(usage.decode_seconds, 4),
+            "prefill_seconds": round(sum(usage.prefill_seconds for usage in usages), 4),
+            "decode_seconds": round(sum(usage.decode_seconds for usage in usages), 4),
         },
     }
 

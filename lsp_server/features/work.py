@@ -72,9 +72,9 @@ def choose_engine(settings: Settings, notice: Callable[[str], None]) -> Engine:
 
         return HttpEngine(settings.endpoint, settings.endpointToken, settings.model)
     from lsp_server.engine.supervise import LocalEngine
-    from lsp_server.models import catalog
+    from lsp_server.models import catalog, store
 
-    model = catalog.entry(settings.model or catalog.DEFAULT).id
+    model = store.entry(settings.model or catalog.DEFAULT).id
     return LocalEngine(model, settings.engine.idleUnload * 60, notice)
 
 

@@ -65,6 +65,8 @@ class ModelEntry:
     mirror: Mirror | None = None
     trained_prompt: int = 4096
     """Tokens of the longest prompt it was trained on."""
+    path: str = ""
+    """Where the weights lie, if they are the user's own."""
 
     def weight_bytes(self, precision: Precision) -> int:
         """Bytes of the weights at a precision."""
@@ -156,15 +158,20 @@ CATALOG: tuple[ModelEntry, ...] = (
 )
 
 
+def known(model_id: str) -> bool:
+    """Whether the catalog has a model of that id."""
+    return any(model.id == model_id for model in CATALOG)
+
+
 def entry(model_id: str) -> ModelEntry:
     """Return the entry of `model_id`.
 
     Raises:
         UnknownModel: there is none; the message lists those there are.
     """
-    for known in CATALOG:
-        if known.id == model_id:
-            return known
+    for model in CATALOG:
+        if model.id == model_id:
+            return model
     raise UnknownModel(
-        f"no model '{model_id}' in the catalog; known are: {', '.join(known.id for known in CATALOG)}"
+        f"no model '{model_id}' in the catalog; known are: {', '.join(model.id for model in CATALOG)}"
     )

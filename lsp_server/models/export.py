@@ -1,24 +1,26 @@
-"""Turn a pulled model into the ONNX folder that the engine loads, proven against PyTorch before it counts."""
+"""Turn a model's weights into the ONNX folder that the engine loads, proven against them before it counts."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import queue
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
 from . import export_env
-from .catalog import Device, ModelEntry, Precision, entry
+from .catalog import Device, ModelEntry, Precision
 from .export_env import Step
-from .store import ModelError, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
+from .store import ModelError, entry, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
 from .transfer import check_cancel
 
 # Makes the exporter a package of its own in the other environment, without the rest of this one on its path.
@@ -36,8 +38,12 @@ SPARE = 5 << 30
 """Bytes of disk for the two-layer graph and other passing things."""
 
 
+Exporter = Literal["gguf", "builder"]
+"""`gguf`: the file's quantised blocks straight to ONNX. `builder`: PyTorch, and onnxruntime_genai's model builder."""
+
+
 class ExportFailed(ModelError):
-    """The export broke, or what it made does not compute what PyTorch computes."""
+    """The export broke, or what it made does not compute what its source computes."""
 
 
 def export(
@@ -46,15 +52,17 @@ def export(
     device: Device = "cpu",
     progress: Step | None = None,
     cancel: threading.Event | None = None,
+    exporter: Exporter | None = None,
 ) -> Path:
-    """Export a pulled model; does nothing when that form is there.
+    """Export a model that is here; does nothing when that form is there.
 
     Args:
-        model_id: id in the catalog.
+        model_id: id in the catalog, or of a model of the user's own.
         precision: of the weights.
         device: what the folder is built to run on.
         progress: told each step as it begins.
         cancel: kills the export within a second; nothing of it is kept.
+        exporter: how; None: `usual_exporter`.
 
     Returns:
         The ONNX folder.
@@ -69,26 +77,71 @@ def export(
     stop = cancel or threading.Event()
     final = onnx_dir(model_id, precision, device)
     with lock(model_id):
-        if (final / "manifest.json").is_file():
+        if _made_by(final) and exporter in (None, _made_by(final)):
             return final
-        if not pulled(model_id):
-            raise ModelError(f"{model_id} is not here yet: run `oci-companion model pull {model_id}`")
+        source = source_of(known)
+        how = exporter or usual_exporter(source, precision, device)
+        if how == "gguf" and (source.suffix != ".gguf" or (precision, device) != ("int4", "cpu")):
+            raise ModelError(
+                "a GGUF file keeps its own precision, for the CPU; for another form leave --exporter out"
+            )
         need_disk(final, 2 * known.weight_bytes(precision) + SPARE, f"exporting {model_id}")
-        _need_memory(known)
-        python = export_env.ensure(step, stop)
+        if how == "builder":
+            _need_memory(known)
+            command = [export_env.ensure(step, stop), "-I", "-c", BOOT, EXPORTER]
+        else:
+            command = [sys.executable, "-m", "lsp_server.models.gguf_onnx.worker"]
         work = model_dir(model_id) / "export.partial"
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work.mkdir(parents=True)
         try:
             started = time.monotonic()
-            figures = _run(python, known, work, precision, device, step, stop)
-            manifest = _manifest(known, precision, device, figures, time.monotonic() - started)
+            job = {
+                "source": str(source if source.is_dir() else source.parent),
+                "file": str(source),
+                "work": str(work),
+                "precision": precision,
+                "device": device,
+                "stop_ids": known.stop_ids,
+            }
+            figures = _run(list(map(str, command)), job, known, step, stop)
+            manifest = _manifest(known, source, how, precision, device, figures)
+            manifest["seconds"] = round(time.monotonic() - started, 1)
             (work / "onnx" / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
             (work / "onnx").rename(final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return final
+
+
+def source_of(known: ModelEntry) -> Path:
+    """The GGUF file, or the folder of other weights, that a model is exported from.
+
+    Raises:
+        ModelError: it is not here.
+    """
+    if known.path:
+        if not Path(known.path).exists():
+            raise ModelError(f"{known.path}, which {known.id} is made from, is not there any more")
+        return Path(known.path)
+    if not pulled(known.id):
+        raise ModelError(f"{known.id} is not here yet: run `oci-companion model pull {known.id}`")
+    files = sorted(source_dir(known.id).glob("*.gguf"))
+    return files[0] if files else source_dir(known.id)
+
+
+def _made_by(folder: Path) -> str:
+    """The exporter that made a folder, or nothing if there is none."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return ""
+    return str(json.loads(manifest.read_text(encoding="utf-8")).get("exporter", "builder"))
+
+
+def usual_exporter(source: Path, precision: Precision, device: Device) -> Exporter:
+    """A GGUF file goes straight to ONNX for the CPU; all else takes PyTorch and the runtime's model builder."""
+    return "gguf" if source.suffix == ".gguf" and (precision, device) == ("int4", "cpu") else "builder"
 
 
 def _need_memory(known: ModelEntry) -> None:
@@ -104,38 +157,22 @@ def _need_memory(known: ModelEntry) -> None:
 
 
 def _run(
-    python: Path,
-    known: ModelEntry,
-    work: Path,
-    precision: Precision,
-    device: Device,
-    step: Step,
-    cancel: threading.Event,
+    command: list[str], job: dict[str, Any], known: ModelEntry, step: Step, cancel: threading.Event
 ) -> dict[str, Any]:
-    """Run the exporter in its environment; return the parity figures."""
-    job = work / "job.json"
-    job.write_text(
-        json.dumps(
-            {
-                "source": str(source_dir(known.id)),
-                "work": str(work),
-                "precision": precision,
-                "device": device,
-                "stop_ids": known.stop_ids,
-            }
-        ),
-        encoding="utf-8",
-    )
+    """Run an exporter's process on a job; return the parity figures."""
+    job_file = Path(job["work"]) / "job.json"
+    job_file.write_text(json.dumps(job), encoding="utf-8")
     logs = home() / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = logs / f"export-{known.id}.log"
     with log.open("wb") as log_stream:
         worker = subprocess.Popen(
-            [str(python), "-I", "-c", BOOT, str(EXPORTER), str(job)],
+            [*command, str(job_file)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log_stream,
             text=True,
+            cwd=home(),
             env={**os.environ, "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"},
             start_new_session=True,
         )
@@ -180,16 +217,27 @@ def _read_lines(stream: IO[str], lines: queue.SimpleQueue[dict[str, Any] | None]
 
 
 def _manifest(
-    known: ModelEntry, precision: Precision, device: Device, figures: dict[str, Any], seconds: float
+    known: ModelEntry,
+    source: Path,
+    exporter: Exporter,
+    precision: Precision,
+    device: Device,
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
-    source = json.loads((source_dir(known.id) / "source.json").read_text(encoding="utf-8"))
+    """What is to be remembered of an export."""
+    if known.path:
+        came_from = {"path": str(source), "size": source.stat().st_size}
+    else:
+        came_from = json.loads((source_dir(known.id) / "source.json").read_text(encoding="utf-8"))
+    packages = ("gguf", "numpy", "onnx", "onnxruntime", "onnxruntime-genai", "tokenizers")
+    own = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
     return {
         "model": known.id,
         "family": known.family,
+        "exporter": exporter,
         "precision": precision,
         "device": device,
-        "source": source,
-        "versions": [export_env.TORCH, *export_env.PACKAGES],
+        "source": came_from,
+        "versions": own if exporter == "gguf" else [export_env.TORCH, *export_env.PACKAGES],
         "parity": figures,
-        "seconds": round(seconds, 1),
     }

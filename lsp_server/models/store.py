@@ -7,14 +7,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 import platformdirs
 
-from .catalog import Device, Precision
+from . import catalog
+from .catalog import Device, ModelEntry, Precision
 
 HOME_VARIABLE = "OCI_COMPANION_HOME"
 """Environment variable that moves everything the companion stores."""
@@ -65,6 +66,44 @@ def source_dir(model_id: str) -> Path:
 def onnx_dir(model_id: str, precision: Precision = "int4", device: Device = "cpu") -> Path:
     """Folder of one exported form; it exists only once it is whole and proven."""
     return model_dir(model_id) / f"onnx-{precision}-{device}"
+
+
+def entry(model_id: str) -> ModelEntry:
+    """What is known of a model: of the catalog, or made from a file of the user's own.
+
+    Raises:
+        UnknownModel: neither.
+    """
+    own = model_dir(model_id) / "entry.json"
+    if catalog.known(model_id) or not own.is_file():
+        return catalog.entry(model_id)
+    fields = json.loads(own.read_text(encoding="utf-8"))
+    return ModelEntry(**fields | {"stop_ids": tuple(fields["stop_ids"]), "files": ()})
+
+
+def register(own: ModelEntry) -> None:
+    """Remember a model that the catalog does not have.
+
+    Raises:
+        ModelError: the catalog has one of that id.
+    """
+    if catalog.known(own.id):
+        raise ModelError(f"'{own.id}' is a model of the catalog: give yours another name with --name")
+    folder = model_dir(own.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "entry.json").write_text(json.dumps(asdict(own), indent=2), encoding="utf-8")
+
+
+def entries() -> list[ModelEntry]:
+    """Every model that is known: the catalog's, then the user's own."""
+    own = sorted(file.parent.name for file in (home() / "models").glob("*/entry.json"))
+    return [*catalog.CATALOG, *(entry(name) for name in own if not catalog.known(name))]
+
+
+def chat_template(model_id: str) -> str | None:
+    """The user's own chat template for a model, which wins over the model's; None if there is none."""
+    file = model_dir(model_id) / "chat_template.jinja"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def pulled(model_id: str) -> bool:

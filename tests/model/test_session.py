@@ -13,6 +13,7 @@ import pytest
 
 from lsp_server.engine.protocol import ContextTooLong, Message, Sampling
 from lsp_server.engine.session import Session, Usage
+from lsp_server.engine.tokenizer import ChatTokenizer
 from lsp_server.models import store
 
 BUGGY = "def bitcount(n):\n    count = 0\n    while n:\n        n ^= n - 1\n        count += 1\n    return count\n"
@@ -23,13 +24,19 @@ AGAIN = Message("user", "Execution result: \nTimed out.")
 
 @pytest.fixture(scope="module")
 def session(default_model: store.Installed) -> Iterator[Session]:
-    yield Session(default_model.path, "qwen", context=2048)
+    yield Session(default_model.path, ChatTokenizer(default_model.path, "qwen"), context=2048)
 
 
 @pytest.fixture(scope="module")
 def plain(default_model: store.Installed) -> Iterator[Session]:
     """Without prefix reuse and speculation: what the others must equal."""
-    yield Session(default_model.path, "qwen", context=2048, reuse=False, speculate=False)
+    yield Session(
+        default_model.path,
+        ChatTokenizer(default_model.path, "qwen"),
+        context=2048,
+        reuse=False,
+        speculate=False,
+    )
 
 
 def reply(
@@ -55,6 +62,55 @@ def test_a_shared_prefix_is_not_computed_again(session: Session) -> None:
     _, second = reply(session, ASK, ANSWER, AGAIN)
     assert second.cached_tokens >= first.prompt_tokens - 5
     assert second.finish_reason in ("stop", "length")
+
+
+def test_two_conversations_in_turn_keep_their_prefixes(session: Session, plain: Session) -> None:
+    other = Message("user", "Write a haiku about the sea, then explain each of its lines in one sentence.")
+    for message in (ASK, other):
+        reply(session, message)
+    expected, _ = reply(plain, ASK, ANSWER, AGAIN)
+    text, usage = reply(session, ASK, ANSWER, AGAIN)
+    assert text == expected
+    assert usage.cached_tokens > len(session.encode([ASK])) - 6
+    assert reply(session, other)[1].cached_tokens == len(session.encode([other])) - 1
+
+
+def test_a_background_reply_pauses_at_its_next_token_and_goes_on_without_recomputing(
+    session: Session, plain: Session
+) -> None:
+    slow = Sampling(max_tokens=40)
+    story = session.encode([Message("user", "Count from one to thirty in words.")])
+    expected = "".join(plain.complete(story, slow, (), threading.Event(), Usage()))
+    order: list[str] = []
+    usage, begun = Usage(), threading.Event()
+
+    def in_the_background() -> None:
+        for piece in session.complete(story, slow, (), threading.Event(), usage, background=True):
+            order.append(piece)
+            begun.set()
+
+    worker = threading.Thread(target=in_the_background)
+    worker.start()
+    assert begun.wait(60)
+    by_hand, _ = reply(session, ASK)
+    said_meanwhile = len(order)
+    worker.join(120)
+    assert by_hand == reply(plain, ASK)[0]
+    assert "".join(order) == expected
+    assert said_meanwhile < len(order)
+    # The prompt was computed once, and no token of the reply twice.
+    assert usage.prompt_tokens == len(story)
+    assert usage.completion_tokens <= 40
+
+
+def test_what_is_not_used_is_dropped_when_the_budget_is_spent(default_model: store.Installed) -> None:
+    tokenizer = ChatTokenizer(default_model.path, "qwen")
+    small = Session(default_model.path, tokenizer, context=1024, cache_bytes=1)
+    for text in ("one", "two", "three"):
+        usage = Usage()
+        prompt = small.encode([Message("user", f"Say {text}.")])
+        list(small.complete(prompt, Sampling(max_tokens=2), (), threading.Event(), usage))
+    assert small.conversations.count == 1
 
 
 def test_cancelled_in_the_prompt_or_in_the_reply_the_next_answer_is_right(
@@ -122,7 +178,8 @@ def test_no_telemetry_is_left_behind(default_model: store.Installed, tmp_path: P
         "import sys, threading; from pathlib import Path\n"
         "from lsp_server.engine.session import Session, Usage\n"
         "from lsp_server.engine.protocol import Message, Sampling\n"
-        "s = Session(Path(sys.argv[1]), 'qwen', 256)\n"
+        "from lsp_server.engine.tokenizer import ChatTokenizer\n"
+        "s = Session(Path(sys.argv[1]), ChatTokenizer(Path(sys.argv[1]), 'qwen'), 256)\n"
         "ids = s.encode([Message('user', 'hi')])\n"
         "print(list(s.complete(ids, Sampling(max_tokens=2), (), threading.Event(), Usage())))\n"
     )

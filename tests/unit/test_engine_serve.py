@@ -16,7 +16,8 @@ import pytest
 from lsp_server.engine import runfile, serve, supervise, wire
 from lsp_server.engine.desk import Desk
 from lsp_server.engine.protocol import ContextTooLong, EngineError, Message, Sampling
-from lsp_server.engine.session import Session, Usage, pending_stop, sample, shared_prefix
+from lsp_server.engine.session import Session, Usage, pending_stop, sample
+from lsp_server.engine.turn import Turn
 from lsp_server.models import store
 
 RUNNING = runfile.Running("m", 1, 1, "token")
@@ -29,7 +30,10 @@ class Pretender:
 
     def __init__(self, words: Sequence[str] = ("a", "b", "c"), fails: str | None = None) -> None:
         self.words, self.fails = words, fails
-        self.at_once = self.most_at_once = self.said = 0
+        self.said = 0
+        self.turn = Turn()
+        self.heard: list[str] = []
+        self.seeds: list[int | None] = []
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         if len(messages) > 3:
@@ -43,20 +47,20 @@ class Pretender:
         stop: Sequence[str],
         cancel: threading.Event,
         usage: Usage,
+        background: bool = False,
     ) -> Iterator[str]:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
+        self.seeds.append(sampling.seed)
+        with self.turn.wait(background, cancel) as ticket:
             if self.fails:
                 raise EngineError(self.fails)
             for word in self.words:
-                if cancel.is_set():
+                if ticket is None or cancel.is_set() or not self.turn.give_way(ticket):
                     return
                 time.sleep(0.01)
                 self.said += 1
+                usage.completion_tokens += 1
+                self.heard.append(word if not background else word.upper())
                 yield word
-        finally:
-            self.at_once -= 1
 
 
 async def client(pretender: Pretender, token: str = "token", load: bool = True) -> httpx.AsyncClient:
@@ -104,7 +108,8 @@ async def test_a_whole_answer_and_a_streamed_one_say_the_same() -> None:
     ("request_body", "status", "code", "param"),
     [
         (body(model="other"), 404, "model_not_found", "model"),
-        (body(n=2), 400, None, "n"),
+        (body(n=99), 400, None, "n"),
+        (body(priority="high"), 400, None, "priority"),
         (body(temperature=9), 400, None, "temperature"),
         (body(max_tokens=0.5), 400, None, "max_tokens"),
         ({"messages": []}, 400, None, "messages"),
@@ -137,7 +142,39 @@ async def test_requests_are_answered_one_at_a_time() -> None:
     async with await client(pretender) as http:
         answers = await asyncio.gather(*(http.post("/v1/chat/completions", json=body()) for _ in range(4)))
     assert [a.json()["choices"][0]["message"]["content"] for a in answers] == ["abc"] * 4
-    assert pretender.most_at_once == 1
+    assert pretender.heard == ["a", "b", "c"] * 4
+
+
+async def test_a_background_request_pauses_for_one_by_hand() -> None:
+    pretender = Pretender(words=["x"] * 30)
+    async with await client(pretender) as http:
+        background = asyncio.create_task(http.post("/v1/chat/completions", json=body(priority=1)))
+        while not pretender.heard:
+            await asyncio.sleep(0.01)
+        by_hand = await http.post("/v1/chat/completions", json=body())
+        said = (await background).json()["choices"][0]["message"]["content"]
+    assert by_hand.json()["choices"][0]["message"]["content"] == said == "x" * 30
+    told = "".join(pretender.heard)
+    assert "x" * 30 in told
+    assert told.startswith("X")
+    assert told.endswith("X")
+
+
+async def test_several_replies_to_one_prompt() -> None:
+    pretender = Pretender()
+    async with await client(pretender) as http:
+        whole = (await http.post("/v1/chat/completions", json=body(n=3, seed=5))).json()
+        streamed = (await http.post("/v1/chat/completions", json=body(n=2, stream=True))).text
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2]
+    assert {choice["message"]["content"] for choice in whole["choices"]} == {"abc"}
+    assert pretender.seeds[:3] == [5, 6, 7]
+    assert whole["usage"]["completion_tokens"] == 9
+    chunks = [json.loads(line[6:]) for line in streamed.splitlines() if line and "[DONE]" not in line]
+    said = ["", ""]
+    for chunk in chunks:
+        choice = chunk["choices"][0]
+        said[choice["index"]] += choice["delta"].get("content", "")
+    assert said == ["abc", "abc"]
 
 
 @pytest.mark.parametrize("queued", [False, True])
@@ -200,12 +237,6 @@ def test_a_second_reply_goes_on_where_the_first_broke_off() -> None:
     assert "".join(supervise._after("abc", iter(["ab", "cd", "e"]))) == "de"
     with pytest.raises(supervise.StreamBroken, match="differs"):
         list(supervise._after("abc", iter(["ax"])))
-
-
-def test_shared_prefix() -> None:
-    assert shared_prefix([1, 2, 3], [1, 2, 4]) == 2
-    assert shared_prefix([1, 2], [1, 2, 3]) == 2
-    assert shared_prefix([], [1]) == 0
 
 
 def test_what_may_begin_a_stop_text_is_held_back() -> None:

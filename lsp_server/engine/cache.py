@@ -1,0 +1,128 @@
+"""Key/value caches of several conversations side by side, within a memory budget, the longest unused dropped first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+STEP = 2048
+"""Tokens; caches are taken in multiples of it, for the runtime fills the whole of one when it makes it."""
+HEADROOM = 1024
+"""Tokens that a conversation may grow by before its cache has to be made anew: about a round of refinement."""
+WORTH_KEEPING = 0.5
+"""Part of a conversation that a prompt must share to go on from it, while there is room for another beside it."""
+
+
+@dataclass
+class Conversation:
+    """One generator, and the tokens whose keys and values it holds."""
+
+    generator: Any
+    capacity: int
+    """Most tokens it can hold."""
+    tokens: list[int] = field(default_factory=list)
+    busy: bool = False
+    """A reply is being made with it; it may be paused."""
+    used: int = 0
+    """Counts up with each use."""
+
+
+class Conversations:
+    """Finds the conversation that a prompt goes on from, or makes a new one.
+
+    Args:
+        make: makes a generator for so many tokens; RuntimeError or MemoryError when there is no memory for it.
+        token_bytes: bytes of keys and values a token.
+        budget: bytes that all together may take. One conversation is always allowed.
+        context: most tokens of one.
+        reuse: go on from what is shared; otherwise each prompt is computed from its beginning.
+    """
+
+    def __init__(
+        self, make: Callable[[int], Any], token_bytes: int, budget: int, context: int, reuse: bool = True
+    ) -> None:
+        self._make, self._token_bytes, self._budget = make, token_bytes, budget
+        self._context, self._reuse = context, reuse
+        self._held: list[Conversation] = []
+        self._uses = itertools.count(1)
+
+    @property
+    def count(self) -> int:
+        """How many conversations are held."""
+        return len(self._held)
+
+    def take(self, prompt: Sequence[int], reply: int) -> tuple[Conversation, int]:
+        """Return a conversation for a prompt and a reply, and how many of the prompt's tokens it has already.
+
+        It is rewound to just these, and busy until given back.
+
+        Args:
+            prompt: token ids.
+            reply: most tokens that will be added.
+
+        Raises:
+            RuntimeError, MemoryError: there is no memory even for this one alone.
+        """
+        need = min(len(prompt) + reply, self._context)
+        # The last token is always computed anew: its logits choose the first of the reply.
+        shared = {
+            id(each): shared_prefix(each.tokens, prompt[:-1]) if self._reuse else 0 for each in self._held
+        }
+        idle = [each for each in self._held if not each.busy and each.capacity >= need]
+        best = max(idle, key=lambda each: (shared[id(each)], -each.used), default=None)
+        capacity = min(self._context, -(-(need + HEADROOM) // STEP) * STEP)
+        if best is None or (
+            shared[id(best)] < WORTH_KEEPING * len(best.tokens) and self._fits(capacity, len(self._held))
+        ):
+            best = self._new(capacity, need)
+            common = 0
+        else:
+            common = shared[id(best)]
+            best.generator.rewind_to(common)
+        best.busy, best.used = True, next(self._uses)
+        return best, common
+
+    def give_back(self, conversation: Conversation, tokens: Sequence[int] | None) -> None:
+        """Keep a conversation with the tokens it now holds; None: that is uncertain, so it is dropped."""
+        conversation.busy = False
+        if tokens is None:
+            self._held = [each for each in self._held if each is not conversation]
+            conversation.generator = None
+        else:
+            conversation.tokens = list(tokens)
+
+    def _fits(self, capacity: int, count: int) -> bool:
+        taken = sum(each.capacity for each in self._held)
+        return count == 0 or (taken + capacity) * self._token_bytes <= self._budget
+
+    def _new(self, capacity: int, need: int) -> Conversation:
+        while not self._fits(capacity, len(self._held)) and self._drop_oldest():
+            pass
+        while True:
+            try:
+                made = Conversation(self._make(capacity), capacity)
+                break
+            except (RuntimeError, MemoryError):
+                # First at others' expense, then without room to grow, then not at all.
+                if self._drop_oldest():
+                    continue
+                if capacity == need:
+                    raise
+                capacity = need
+        self._held.append(made)
+        return made
+
+    def _drop_oldest(self) -> bool:
+        idle = [each for each in self._held if not each.busy]
+        if not idle:
+            return False
+        self.give_back(min(idle, key=lambda each: each.used), None)
+        return True
+
+
+def shared_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    shorter = min(len(left), len(right))
+    return next((i for i in range(shorter) if left[i] != right[i]), shorter)

@@ -1,0 +1,71 @@
+"""The process that converts a GGUF file: a job's path comes in, JSON lines come out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lsp_server.models.exporter.acceptance import ParityError
+
+from . import architecture, check, graph, runtime_config, tokenizer
+
+
+def main(job_file: str) -> int:
+    """Run a job, reporting `{"step": …}` lines and at last `{"done": …}` or `{"error": …}`; return the exit status."""
+
+    def say(**fields: Any) -> None:
+        print(json.dumps(fields), flush=True)
+
+    try:
+        job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+        say(done=run(job, lambda text: say(step=text)))
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        told = isinstance(error, architecture.UnsupportedFile | ParityError)
+        say(error=str(error) if told else f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def run(job: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any]:
+    """Convert, and compare with the file; return the figures of that.
+
+    Args:
+        job: `file` (the GGUF), `work` (a folder that exists), `stop_ids` (besides the file's own).
+        step: told what is done next.
+
+    Raises:
+        UnsupportedFile: a file that is not converted here.
+        ParityError: the graph does not compute what the file says.
+    """
+    step("reading the file")
+    file = architecture.GgufFile(Path(job["file"]))
+    shape = architecture.read(file)
+    work = Path(job["work"])
+    step("comparing two layers with the file's")
+    two = work / "two-layers"
+    two.mkdir()
+    near_and_far = check.structure(file, shape, two)
+    shutil.rmtree(two)
+    step("writing the tokenizer")
+    folder = work / "onnx"
+    folder.mkdir()
+    tokenizer.write(file, folder)
+    ends = sorted({i for i in [*tokenizer.stop_ids(file), *job["stop_ids"]] if 0 <= i < shape.vocabulary})
+    beginning = file.field("tokenizer.ggml.bos_token_id")
+    (folder / "genai_config.json").write_text(
+        runtime_config.genai_config(shape, ends, beginning), encoding="utf-8"
+    )
+    step("converting the weights")
+    graph.write(file, shape, folder)
+    step("comparing the whole model with the file's")
+    return {"structure": near_and_far, "agreement": check.agreement(file, shape, folder)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
