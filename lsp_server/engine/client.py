@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import httpx
 
 CONNECT_SECONDS = 5.0
+BACKGROUND = 1
+"""`priority` of a request that all made by hand go before."""
 CANCEL_POLL = 0.05
 """Seconds between two looks at `cancel` while nothing arrives."""
 
@@ -63,9 +65,10 @@ class HttpEngine:
         endpoint: base address up to and with `/v1` (added when it has no path).
         token: bearer token, empty for none.
         model: id to ask for; empty: the first that the endpoint lists.
+        priority: vLLM's request field, larger is later; None leaves it out, as servers without it may refuse it.
     """
 
-    def __init__(self, endpoint: str, token: str = "", model: str = "") -> None:
+    def __init__(self, endpoint: str, token: str = "", model: str = "", priority: int | None = None) -> None:
         parts = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise EngineError(f"'{endpoint}' is no endpoint; write it like http://127.0.0.1:8000/v1")
@@ -76,6 +79,7 @@ class HttpEngine:
         self._local = parts.hostname in ("127.0.0.1", "localhost", "::1")
         self._token = token
         self._model = model
+        self._priority = priority
 
     @property
     def model(self) -> str:
@@ -175,6 +179,8 @@ class HttpEngine:
             body["top_p"] = sampling.top_p
         if sampling.seed is not None:
             body["seed"] = sampling.seed
+        if self._priority is not None:
+            body["priority"] = self._priority
         return body
 
     async def _first_model(self, client: httpx.AsyncClient) -> str:

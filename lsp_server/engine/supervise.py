@@ -16,7 +16,7 @@ from typing import Any
 from lsp_server.models import store
 
 from . import runfile
-from .client import Cost, EndpointDown, HttpEngine, StreamBroken
+from .client import BACKGROUND, Cost, EndpointDown, HttpEngine, StreamBroken
 from .protocol import EngineError, Message, Sampling
 
 Notice = Callable[[str], None]
@@ -51,12 +51,20 @@ class LocalEngine:
         model_id: an exported model of the store.
         idle_seconds: after so long without a request a server that this starts ends.
         notice: told when the model is being loaded or restarted.
+        background: every request made by hand, in any editor, goes before this one's.
     """
 
-    def __init__(self, model_id: str, idle_seconds: float = 900.0, notice: Notice | None = None) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        idle_seconds: float = 900.0,
+        notice: Notice | None = None,
+        background: bool = False,
+    ) -> None:
         self._model_id = model_id
         self._idle_seconds = idle_seconds
         self._notice = notice or (lambda text: None)
+        self._background = background
         self._process: subprocess.Popen[bytes] | None = None
         self.last_cost: Cost | None = None
         """What the latest finished reply cost."""
@@ -95,7 +103,8 @@ class LocalEngine:
             running = self.ensure(cancel)
         except Interrupted:
             return
-        engine = HttpEngine(running.endpoint, running.token, running.model)
+        priority = BACKGROUND if self._background else None
+        engine = HttpEngine(running.endpoint, running.token, running.model, priority)
         yield from engine.stream(messages, sampling, cancel)
         self.last_cost = engine.last_cost
 
