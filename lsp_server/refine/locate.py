@@ -24,6 +24,10 @@ from runner.report import CollectionError, Frame, Outcome, Report
 
 _Place = tuple[PurePosixPath, Definition]
 
+NAMED = 1.25
+"""Factor on the suspicion of a function that a failing test is named after. Without it a constructor that every
+failing test calls goes before the tested function, if only a test that passes calls just that."""
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -32,7 +36,7 @@ class Suspect:
     path: PurePosixPath
     definition: Definition
     score: float
-    """Ochiai's coefficient, 0 to 1."""
+    """Ochiai's coefficient, 0 to 1; times `NAMED` for the function that a test is named after."""
     depth: int
     """Its place in the deepest traceback: the innermost workspace frame is highest; 0 if in none."""
 
@@ -91,7 +95,9 @@ def rank(
         Suspect(
             path=path,
             definition=definition,
-            score=count / math.sqrt(len(failing) * (count + by_passing[path, definition])),
+            score=count
+            / math.sqrt(len(failing) * (count + by_passing[path, definition]))
+            * (NAMED if _is_named(definition, failing) else 1.0),
             depth=max((_depth(each, path, definition) for each in frames), default=0),
         )
         for (path, definition), count in by_failing.items()
@@ -107,6 +113,12 @@ def rank(
             s.definition.start,
         ),
     )
+
+
+def _is_named(definition: Definition, tests: Iterable[str]) -> bool:
+    """Whether a test's file or function is named after a function, as in `test_split.py` or `test_split_empty`."""
+    name = re.escape(definition.name.rpartition(".")[2])
+    return any(re.search(rf"test_{name}(?![a-zA-Z0-9])", test) for test in tests)
 
 
 def _depth(frames: Sequence[Frame], path: PurePosixPath, definition: Definition) -> int:

@@ -88,6 +88,15 @@ def test_what_an_exception_came_through_is_ranked_first(tmp_path: Path) -> None:
     assert [s.definition.name for s in rank(snapshot, frozenset({"a"}), report)] == ["first", "second"]
 
 
+def test_what_a_test_is_named_after_goes_before_what_all_failing_tests_happen_to_call(tmp_path: Path) -> None:
+    snapshot = write(tmp_path, {"m.py": CODE})
+    failing = {name: (False, {2, 5}, []) for name in ("test_1", "test_2", "test_3")}
+    passing = {"test_0": (True, {2}, [])}
+    for file, expected in (("test_m.py", ["second", "first"]), ("test_first.py", ["first", "second"])):
+        report = traced(**{f"{file}::{name}": test for name, test in (failing | passing).items()})
+        assert [s.definition.name for s in rank(snapshot, report.failed, report)] == expected
+
+
 def test_ties_go_to_the_innermost_frame(tmp_path: Path) -> None:
     snapshot = write(tmp_path, {"m.py": CODE})
     report = traced(a=(False, {2, 5, 6}, [5, 2]))
