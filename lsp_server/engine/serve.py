@@ -27,7 +27,7 @@ from starlette.routing import Route
 from lsp_server.models import catalog, store
 from lsp_server.models.chat import ChatFormatError
 
-from . import runfile, wire
+from . import runfile, tuning, wire
 from .desk import Desk
 from .protocol import ContextTooLong, EngineError
 from .session import Session, Usage
@@ -82,7 +82,14 @@ def serve(
     running = runfile.Running(model_id, os.getpid(), listener.getsockname()[1], token)
 
     def load() -> Session:
-        return Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
+        session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
+        session.drafts = tuning.drafts(
+            form, session.threads, lambda tokens: session.new_generator(tokens, speculate=False)
+        )
+        log.info(
+            "loaded on %s with %d threads, %d drafts a pass", session.device, session.threads, session.drafts
+        )
+        return session
 
     asyncio.run(_run(running, listener, idle_seconds, load))
 

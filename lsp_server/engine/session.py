@@ -25,8 +25,10 @@ from .turn import Ticket, Turn
 
 PREFILL_CHUNK = {"cpu": 32, "cuda": 512}
 """Prompt tokens computed between two looks at `cancel`: under a second's work; larger is no faster (measured)."""
-NGRAM_SIZE, DRAFT_TOKENS = 3, 4
-"""Speculation's lookup length and width: 4 beats 8 and 15 on two cores (facts/runtime.md)."""
+NGRAM_SIZE = 3
+"""Tokens that have to repeat before what followed them is drafted."""
+DRAFTS = 4
+"""Drafts a pass where it was not measured (`tuning`): better than 8 and 15 on two cores without AVX-512."""
 CACHE_BYTES = 1 << 30
 """Most memory for the caches of all conversations together, unless told otherwise."""
 
@@ -65,7 +67,7 @@ class Session:
         cache_bytes: what the caches of all conversations may take; None: `CACHE_BYTES`, or a quarter of what is
             free if that is less.
         reuse: keep the prefix that a prompt shares with a conversation before.
-        speculate: verify several n-gram drafts a pass when decoding greedily.
+        drafts: n-gram drafts verified in one pass when decoding greedily; 0 for none.
 
     Raises:
         EngineError: the folder cannot be loaded, or there is not enough memory for it.
@@ -79,10 +81,11 @@ class Session:
         threads: int | None = None,
         cache_bytes: int | None = None,
         reuse: bool = True,
-        speculate: bool = True,
+        drafts: int = DRAFTS,
     ) -> None:
         settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
-        options = {"intra_op_num_threads": threads or core_count()}
+        self.threads = threads or core_count()
+        options = {"intra_op_num_threads": self.threads}
         overlay = {"model": {"decoder": {"session_options": options}}}
         free = _need_memory(folder)
         try:
@@ -97,12 +100,12 @@ class Session:
         stop = settings["eos_token_id"]
         self._stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
         self._chunk = PREFILL_CHUNK.get(self.device, PREFILL_CHUNK["cpu"])
-        self._speculate = speculate
+        self.drafts = drafts
         if cache_bytes is None:
             cache_bytes = min(CACHE_BYTES, free // 4)
         per_token = _cache_bytes_per_token(settings["decoder"], self.device)
         self.conversations = Conversations(
-            self._new_generator, per_token, cache_bytes, self.context, reuse=reuse
+            self.new_generator, per_token, cache_bytes, self.context, reuse=reuse
         )
         self._turn = Turn()
 
@@ -197,11 +200,12 @@ class Session:
             usage.prefill_seconds += time.perf_counter() - started
         return len(ids)
 
-    def _new_generator(self, capacity: int) -> Any:
+    def new_generator(self, capacity: int, speculate: bool = True) -> Any:
+        """Make a generator of the runtime for so many tokens, drafting unless told otherwise."""
         parameters = onnxruntime_genai.GeneratorParams(self._model)
         parameters.set_search_options(max_length=capacity, do_sample=False)
-        if self._speculate:
-            parameters.set_speculative_options(ngram_size=NGRAM_SIZE, max_draft_tokens=DRAFT_TOKENS)
+        if speculate and self.drafts:
+            parameters.set_speculative_options(ngram_size=NGRAM_SIZE, max_draft_tokens=self.drafts)
         return onnxruntime_genai.Generator(self._model, parameters)
 
     def _tokens(

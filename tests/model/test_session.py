@@ -35,7 +35,7 @@ def plain(default_model: store.Installed) -> Iterator[Session]:
         ChatTokenizer(default_model.path, "qwen"),
         context=2048,
         reuse=False,
-        speculate=False,
+        drafts=0,
     )
 
 
