@@ -81,16 +81,23 @@ def convert(data: NDArray[np.uint8], kind: Type, bits: Bits) -> Blocks:
 
 
 def nearest(weights: NDArray[np.float32], bits: Bits) -> Blocks:
-    """Quantise rows of weights [rows, columns], each block from its smallest to its largest (zero included)."""
+    """Quantise rows of weights [rows, columns]: at 4 bits each block from its smallest to its largest, zero included;
+    at 8 bits evenly about zero, which loses nothing that counts and is faster to do."""
     rows, columns = weights.shape
     blocks = weights.reshape(rows, columns // BLOCK, BLOCK)
-    top = (1 << bits) - 1
-    low = np.minimum(blocks.min(-1), 0.0)
-    scales = (np.maximum(blocks.max(-1), 0.0) - low) / top
-    safe = np.where(scales > 0, scales, 1.0).astype(np.float32)
-    zeros = np.rint(-low / safe).clip(0, top)
-    values = np.rint(blocks / safe[..., None] + zeros[..., None]).clip(0, top).astype(np.uint8)
-    return Blocks.pack(bits, values, safe, zeros.astype(np.uint8))
+    if bits == 8:
+        low = -np.abs(blocks).max(-1)
+        scales, zeros = low / np.float32(-127), np.full(low.shape, 128, dtype=np.float32)
+    else:
+        low = np.minimum(blocks.min(-1), np.float32(0))
+        scales = (np.maximum(blocks.max(-1), np.float32(0)) - low) / np.float32(15)
+        zeros = np.rint(-low / np.where(scales > 0, scales, np.float32(1)))
+    scales = np.where(scales > 0, scales, np.float32(1))
+    steps = blocks * (1 / scales)[..., None]
+    steps += zeros[..., None]
+    np.rint(steps, out=steps)
+    np.clip(steps, 0, (1 << bits) - 1, out=steps)
+    return Blocks.pack(bits, steps.astype(np.uint8), scales, zeros.astype(np.uint8))
 
 
 def _affine(

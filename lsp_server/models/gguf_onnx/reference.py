@@ -31,7 +31,7 @@ def logits(
     texts: Sequence[Sequence[int]],
     layers: int | None = None,
     vocabulary: int | None = None,
-    past: Past | None = None,
+    pasts: Sequence[Past | None] | None = None,
 ) -> list[Floats]:
     """Compute the logits of every position of some texts.
 
@@ -40,7 +40,7 @@ def logits(
         texts: token ids of each.
         layers: only the first so many decoder layers.
         vocabulary: logits of only the first so many tokens.
-        past: goes before each text.
+        pasts: what goes before each text; None: nothing before any.
 
     Returns:
         [tokens, vocabulary] for each text.
@@ -54,7 +54,7 @@ def logits(
         source = _norm(file, shape, f"{block}.attn_norm", state)
         query, key, value = (_linear(file, f"{block}.attn_{part}", source) for part in "qkv")
         attended, begin = [], 0
-        for text in texts:
+        for text, past in zip(texts, pasts or [None] * len(texts), strict=True):
             part = slice(begin, begin + len(text))
             before = (past.keys[layer], past.values[layer]) if past else None
             attended.append(_attend(shape, query[part], key[part], value[part], before))
