@@ -191,13 +191,18 @@ class Session:
     ) -> int:
         """Bring the generator to `prompt`; return how many of its tokens it holds, fewer than all if cancelled."""
         ids = np.asarray(prompt, dtype=np.int32)
-        for begin in range(usage.cached_tokens, len(ids), self._chunk):
+        begin = usage.cached_tokens
+        while begin < len(ids):
             if not goes_on():
                 usage.finish_reason = "cancelled"
                 return begin
+            end = begin + self._chunk
+            # No token is left to a pass of its own, which would round it otherwise than in company.
+            end = len(ids) if len(ids) - end <= 1 else end
             started = time.perf_counter()
-            generator.append_tokens(ids[begin : begin + self._chunk])
+            generator.append_tokens(ids[begin:end])
             usage.prefill_seconds += time.perf_counter() - started
+            begin = end
         return len(ids)
 
     def new_generator(self, capacity: int, speculate: bool = True) -> Any:
