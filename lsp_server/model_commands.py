@@ -1,8 +1,9 @@
-"""`oci-companion model list | pull | export | rm`."""
+"""`oci-companion model list | fit | pull | export | template | rm`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,11 +15,24 @@ if TYPE_CHECKING:
 
     from lsp_server.models.catalog import Device, Precision
     from lsp_server.models.export import Exporter
+    from lsp_server.models.fit import Fit, Recommendation
+    from lsp_server.models.machine import Memory
 
 
 def add(actions: Any) -> None:
     """Add the commands to the parser's `model` group."""
     actions.add_parser("list", help="the catalog, and what of it is here").set_defaults(run=_list)
+
+    fits = actions.add_parser("fit", help="which models fit this machine's memory, and up to what context")
+    fits.add_argument("--memory", type=float, metavar="GB", help="so much instead of what is found here")
+    fits.add_argument(
+        "--device", choices=["cpu", "cuda"], help="a GPU if there is one, or if --memory is given"
+    )
+    fits.add_argument(
+        "--context", type=int, default=0, metavar="TOKENS", help="room that a model must have (4096)"
+    )
+    fits.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    fits.set_defaults(run=_fit)
 
     get = actions.add_parser("pull", help="download a model's files")
     get.add_argument("model", nargs="?", default="", metavar="ID")
@@ -101,6 +115,113 @@ def _list(options: argparse.Namespace) -> int:
         size = f"{entry.weight_bytes('int4') / 1e9:.1f} GB"
         print(f"{name:38} {entry.parameters / 1e9:>5.1f} B {size:>8}  {entry.licence:27} {state}")
     return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from lsp_server.models import machine, store
+    from lsp_server.models.fit import LEAST_CONTEXT, fit, recommend
+
+    if (options.memory or 1) <= 0 or options.context < 0:
+        raise store.ModelError("--memory and --context take numbers above 0")
+    if options.memory:
+        size = int(options.memory * 1e9)
+        device: Device = options.device or "cuda"
+        name = "a GPU's memory, as given" if device == "cuda" else "main memory, as given"
+        memories = [machine.Memory(device, name, size, size)]
+    else:
+        memories = machine.memories(options.device)
+    here, least = memories[0], options.context or LEAST_CONTEXT
+    sizes = {
+        (form.model_id, form.precision): form.weight_bytes
+        for form in store.installed()
+        if form.device == here.device
+    }
+    fits = [fit(entry, here.total, here.device, sizes) for entry in store.entries()]
+    best = recommend(fits, here.device, least)
+    if options.json:
+        print(json.dumps(_fit_record(memories, fits, best), indent=2))
+    else:
+        _print_fits(memories, fits, best, least)
+    return 0
+
+
+def _print_fits(memories: list[Memory], fits: list[Fit], best: Recommendation | None, least: int) -> None:
+    from lsp_server.models.fit import RESERVE
+
+    here = memories[0]
+    for memory in memories:
+        free = f", {memory.free / 1e9:.1f} GB free now" if memory.free < memory.total else ""
+        print(f"{memory.name}: {memory.total / 1e9:.1f} GB{free} {memory.uuid}".rstrip())
+    if len(memories) > 1:
+        print(f"A model runs on one GPU; this is for {here.name} (CUDA_VISIBLE_DEVICES={here.uuid}).")
+    precisions = [form.precision for form in fits[0].forms]
+    print()
+    print(
+        f"{'':42} {'weights':>7} {'cache':>7}  "
+        + "  ".join(f"{each + ', tokens':>17}" for each in precisions)
+    )
+    for each in fits:
+        name = each.entry.id
+        if best and each is best.fit:
+            name += " (recommended)"
+        cells = "  ".join(
+            f"{form.weights / 1e9:>6.1f} GB {_tokens(form.context, least):>7}" for form in each.forms
+        )
+        print(f"{name:42} {each.entry.parameters / 1e9:>5.1f} B {each.token_bytes / 1e3:>4.0f} KB  {cells}")
+    print()
+    print(
+        "A model needs its weights, its cache for every token of prompt and reply, and "
+        f"{RESERVE[here.device] / 1e9:.1f} GB besides. -: does not fit; in brackets: fewer than {least} tokens."
+    )
+    print(_recommended(best, here.device, least))
+
+
+def _tokens(context: int, least: int) -> str:
+    return f"{context}" if context >= least else f"({context})" if context else "-"
+
+
+def _recommended(best: Recommendation | None, device: Device, least: int) -> str:
+    from lsp_server.models import store
+
+    if best is None:
+        return f"None has room for {least} tokens: ask for fewer (--context), or use a server elsewhere (--endpoint)."
+    name = best.fit.entry.id
+    form = store.find(name)
+    steps = [] if store.pulled(name) or form else [f"`oci-companion model pull {name}`"]
+    if form is None or form.device != device:
+        on = " --device cuda" if device == "cuda" else ""
+        steps.append(f"`oci-companion model export {name}{on}`")
+    get = f" Get it: {', then '.join(steps)}." if steps else " It is here."
+    return f"Recommended: {name} at {best.form.precision}, {best.form.context} tokens: {best.reason}.{get}"
+
+
+def _fit_record(memories: list[Memory], fits: list[Fit], best: Recommendation | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from lsp_server.models.fit import RESERVE
+
+    return {
+        "memories": [asdict(memory) for memory in memories],
+        "device": memories[0].device,
+        "memory": memories[0].total,
+        "reserve": RESERVE[memories[0].device],
+        "models": [
+            {
+                "id": each.entry.id,
+                "parameters": each.entry.parameters,
+                "token_bytes": each.token_bytes,
+                "forms": [asdict(form) for form in each.forms],
+            }
+            for each in fits
+        ],
+        "recommended": best
+        and {
+            "id": best.fit.entry.id,
+            "precision": best.form.precision,
+            "context": best.form.context,
+            "reason": best.reason,
+        },
+    }
 
 
 def _pull(options: argparse.Namespace) -> int:

@@ -46,6 +46,11 @@ class Installed:
     manifest: dict[str, Any]
     """What it was made from, with which versions, and its parity figures."""
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the graph and its weights: what is loaded into memory."""
+        return sum(file.stat().st_size for file in self.path.glob("*.onnx*"))
+
 
 def home() -> Path:
     """The companion's data folder: `OCI_COMPANION_HOME`, or the platform's user data folder."""
