@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -54,6 +55,12 @@ def add(actions: Any) -> None:
         "--family", choices=get_args(Family), help="chat format of your own file if it has no template"
     )
     make.set_defaults(run=_export)
+
+    template = actions.add_parser("template", help="show or replace a model's chat template")
+    template.add_argument("model", metavar="ID")
+    template.add_argument("file", nargs="?", type=Path, metavar="FILE", help="your own, in Jinja")
+    template.add_argument("--clear", action="store_true", help="forget your own")
+    template.set_defaults(run=_template)
 
     remove = actions.add_parser("rm", help="delete a model")
     remove.add_argument("model", metavar="ID")
@@ -261,6 +268,62 @@ def _register(path: Path, options: argparse.Namespace) -> str:
         raise store.ModelError(f"{path}: {error}") from error
     store.register(own)
     return own.id
+
+
+def _template(options: argparse.Namespace) -> int:
+    from lsp_server.engine import supervise
+    from lsp_server.models import store
+
+    model = store.entry(options.model).id
+    if options.clear and options.file:
+        raise store.ModelError("--clear forgets your own template; it takes no FILE")
+    if not options.clear and not options.file:
+        return _show_template(model)
+    if options.clear:
+        store.chat_template_file(model).unlink(missing_ok=True)
+        print(f"{model} has no template of yours.")
+    else:
+        print(_keep_template(model, options.file))
+    if supervise.status(model).endpoint:
+        print(f"The running engine goes on as it was: `oci-companion serve --model {model} --stop` ends it.")
+    return 0
+
+
+def _keep_template(model: str, file: Path) -> str:
+    """Store the user's template if it works; return what is to be said."""
+    from lsp_server.models import chat, store, template
+
+    form = store.find(model)
+    try:
+        text = file.read_text(encoding="utf-8")
+        sample = template.check(text, template.special_tokens(form.path) if form else {})
+    except (OSError, UnicodeDecodeError) as error:
+        raise store.ModelError(f"{file} cannot be read: {error}") from error
+    except chat.ChatFormatError as error:
+        raise store.ModelError(f"{file} is not taken: {error}") from error
+    return f"{sample}\n\nStored for {model}, in front of its own: {store.keep_chat_template(model, text)}"
+
+
+def _show_template(model: str) -> int:
+    """Print the template in force, and beside it where it comes from."""
+    from lsp_server.models import chat, store, template
+
+    form = store.find(model)
+    own, shipped = store.chat_template(model), template.shipped(form.path) if form else None
+    if text := own or shipped:
+        where = (
+            f"yours: {store.chat_template_file(model)}" if own else f"the model's own: {form and form.path}"
+        )
+        print(f"{model}: {where}", file=sys.stderr)
+    else:
+        family = store.entry(model).family
+        unknown = "" if form else "; the model is not here, and a template of its own would win"
+        print(
+            f"{model}: no template; the format of the family {family}, as follows{unknown}", file=sys.stderr
+        )
+        text = chat.render(family, template.SAMPLE)
+    print(text)
+    return 0
 
 
 def _remove(options: argparse.Namespace) -> int:
