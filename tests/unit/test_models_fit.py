@@ -68,7 +68,7 @@ def test_on_a_cpu_a_token_costs_twice_as_much_and_fp32_is_offered() -> None:
     gpu, cpu = (fit(known, 12 * GB, device) for device in ("cuda", "cpu"))
     assert cpu.token_bytes == 2 * gpu.token_bytes
     assert [form.precision for form in gpu.forms] == ["int4", "fp16"]
-    assert [form.precision for form in cpu.forms] == ["int4", "fp16", "fp32"]
+    assert [form.precision for form in cpu.forms] == ["int4", "fp32"]
     form = cpu.form("int4")
     assert form.context == (12 * GB - RESERVE["cpu"] - form.weights) // 1_048_576
 
@@ -77,7 +77,7 @@ def test_the_size_of_an_exported_model_is_truer_than_its_parameters() -> None:
     known = entry(DEFAULT)
     found = fit(known, 8 * GB, "cpu", {(DEFAULT, "int4"): 1_915_806_236})
     assert found.form("int4").weights == 1_915_806_236
-    assert found.form("fp16").weights == known.weight_bytes("fp16")
+    assert found.form("fp32").weights == known.weight_bytes("fp32")
 
 
 @pytest.mark.parametrize(
