@@ -19,10 +19,11 @@ TEST_SOURCE = 1500
 """Characters of test source that are shown."""
 FEWER_TESTS = 500
 """Characters of test source where room is short."""
-Tests = list[tuple[PurePosixPath, str]]
-"""Tests' sources, each with its file."""
 FOLLOW_UP = 350
 """Tokens that what came of a round may have: the result of a run, and the form of the answer."""
+
+Tests = list[tuple[PurePosixPath, str]]
+"""Tests' sources, each with its file."""
 
 
 def first_turn(task: Task, baseline: Report, budget: Budget) -> list[Message]:
@@ -68,9 +69,11 @@ def next_turn(
     said = Message("user", feedback)
     whole = [*messages, Message("assistant", reply), said]
     length = len(reply)
-    while length > 100 and not budget.holds(whole):
+    while not budget.holds(whole):
         # Without the middle turns; a reply that is longer than was reckoned with loses its own middle.
         whole = [*first, Message("assistant", cut(reply, length)), said]
+        if length < 100:
+            break
         length //= 2
     return whole
 

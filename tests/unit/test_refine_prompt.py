@@ -137,15 +137,19 @@ def test_less_room_shows_less_of_the_file_then_fewer_tests_then_the_target_alone
     assert all(text.startswith("The function `target` in `shop.py` has a bug") for text in shown)
 
 
-def test_middle_turns_go_before_the_last_round_does() -> None:
+@pytest.mark.parametrize("length", [0, 12, 500])
+def test_middle_turns_go_before_the_last_round_does(length: int) -> None:
     asked, limit = task(), Budget(4096)
     first = messages = prompt.first_turn(asked, failing(asked), limit)
-    for number in range(9):
-        reply = f"reply {number} " + "word " * 500
-        messages = prompt.next_turn(messages, reply, f"feedback {number}", first, limit)
+    lengths = []
+    for number in range(60):
+        reply = f"reply {number} " + "word " * length
+        messages = prompt.next_turn(messages, reply, f"feedback {number} " * 30, first, limit)
         assert messages[0] == first[0]
         assert messages[-2].content == reply
-    assert len(messages) < 19
+        assert estimate(messages) <= 4096
+        lengths.append(len(messages))
+    assert max(lengths) < 2 * len(lengths)
 
 
 def test_the_engine_counts_where_the_estimate_is_near_the_budget() -> None:
