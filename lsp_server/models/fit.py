@@ -97,7 +97,9 @@ def recommend(fits: Sequence[Fit], device: Device, least: int = LEAST_CONTEXT) -
     usual = next((each for each in able if each.entry.id == DEFAULT), None)
     if device == "cpu" and usual:
         return Recommendation(
-            usual, usual.form("int4"), "on a CPU speed decides, and larger ones take minutes a round"
+            usual,
+            usual.form("int4"),
+            "on a CPU speed decides, and a token takes as long as reading all weights",
         )
     best = max(able, key=lambda each: each.entry.parameters)
     return Recommendation(best, best.form("int4"), f"the largest that leaves room for {least} tokens")
