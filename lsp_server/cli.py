@@ -93,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle", type=float, default=15.0, metavar="MINUTES", help="end after so long without a request"
     )
+    serve.add_argument(
+        "--context", type=int, default=0, metavar="TOKENS", help="most of prompt and reply together (8192)"
+    )
     serve.add_argument("--stop", action="store_true", help="end the engine that runs for this model")
     serve.set_defaults(run=_serve)
 
@@ -295,7 +298,8 @@ def _serve(options: argparse.Namespace) -> int:
         return 0
     from lsp_server.engine.serve import serve
 
-    serve(model, port=options.port, idle_seconds=options.idle * 60)
+    context = options.context or supervise.CONTEXT
+    serve(model, port=options.port, idle_seconds=options.idle * 60, context=context)
     return 0
 
 

@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -31,12 +31,10 @@ from . import runfile, tuning, wire
 from .desk import Desk
 from .protocol import ContextTooLong, EngineError
 from .session import Session, Usage
-from .supervise import missing
+from .supervise import CONTEXT, missing
 from .tokenizer import ChatTokenizer
 
 IDLE_SECONDS = 900.0
-CONTEXT = 8192
-"""Tokens of prompt and reply; twice what the models were trained to be prompted with."""
 FAILED_SECONDS = 5.0
 """How long a server that could not load its model stays, to say why."""
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -132,7 +130,7 @@ async def _end_when_idle(server: uvicorn.Server, desk: Desk, idle_seconds: float
 
 
 def build_app(running: runfile.Running, desk: Desk) -> Starlette:
-    """The web application: three routes, each refusing whoever has not the token."""
+    """The web application: four routes, each refusing whoever has not the token."""
 
     def allowed(request: Request) -> bool:
         expected = f"Bearer {running.token}"
@@ -148,13 +146,23 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
         if not allowed(request):
             return _unauthorized()
         model = {"id": running.model, "object": "model", "created": 0, "owned_by": "oci-companion"}
+        if desk.context:
+            model["max_model_len"] = desk.context
         return JSONResponse({"object": "list", "data": [model]})
 
     async def chat_completions(request: Request) -> Response:
+        return await answered(request, _complete(request, running.model, desk))
+
+    async def tokenize(request: Request) -> Response:
+        return await answered(request, _count(request, desk))
+
+    async def answered(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+        """Await an answer; what goes wrong becomes one in OpenAI's form."""
         if not allowed(request):
+            answer.close()
             return _unauthorized()
         try:
-            return await _complete(request, running.model, desk)
+            return await answer
         except wire.BadRequest as error:
             return _error(400, str(error), "invalid_request_error", param=error.param)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -172,6 +180,7 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
             Route("/health", health),
             Route("/v1/models", models),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/tokenize", tokenize, methods=["POST"]),
         ]
     )
 
@@ -198,6 +207,12 @@ async def _complete(request: Request, model: str, desk: Desk) -> Response:
             texts.append("".join([piece async for piece in pieces]))
         usages.append(usage)
     return JSONResponse(answer.whole(texts, usages, _queued(arrived, usages)))
+
+
+async def _count(request: Request, desk: Desk) -> Response:
+    """Answer like vLLM's `/tokenize`, without the tokens themselves."""
+    count = await desk.count(wire.parse_messages(await request.json()))
+    return JSONResponse({"count": count, "max_model_len": desk.context})
 
 
 def _replies(

@@ -109,6 +109,14 @@ class Session:
         )
         self._turn = Turn()
 
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has, whether they fit or not.
+
+        Raises:
+            ChatFormatError: the model's format has no place for such a sequence of turns.
+        """
+        return len(self.tokenizer.encode(self.tokenizer.render(messages)))
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Render a conversation in the model's chat format and return its token ids.
 

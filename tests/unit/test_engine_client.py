@@ -26,6 +26,8 @@ class Endpoint:
         self.lines: list[str] = []
         self.status = 200
         self.error: dict[str, Any] = {}
+        self.model: dict[str, Any] = {"id": "listed-model"}
+        self.count: int | None = None
         self.silent_seconds = 0.0
         self.bodies: list[dict[str, Any]] = []
         self.authorization: str | None = None
@@ -35,7 +37,9 @@ class Endpoint:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self.answer(json.dumps({"data": [{"id": "listed-model"}]}).encode())
+                self.answer(
+                    json.dumps({"data": [endpoint.model, {"id": "other", "max_model_len": 3000}]}).encode()
+                )
 
             def do_POST(self) -> None:
                 endpoint.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -43,6 +47,9 @@ class Endpoint:
                 time.sleep(endpoint.silent_seconds)
                 if endpoint.status != 200:
                     self.answer(json.dumps({"error": endpoint.error}).encode())
+                    return
+                if self.path == "/tokenize":
+                    self.answer(json.dumps({"count": endpoint.count}).encode())
                     return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
@@ -131,6 +138,35 @@ def test_nothing_listening_is_said_with_the_setting_to_correct() -> None:
         ask(HttpEngine("http://127.0.0.1:9", model="m"))
 
 
+@pytest.mark.parametrize(
+    ("listed", "model", "room"), [(None, "", 4096), (2048, "", 1024), (None, "other", 1976)]
+)
+def test_the_prompt_keeps_to_the_context_that_the_endpoint_tells(
+    endpoint: Endpoint, listed: int | None, model: str, room: int
+) -> None:
+    endpoint.model["max_model_len"] = listed
+    assert HttpEngine(endpoint.address, model=model).prompt_tokens == room
+
+
+def test_an_endpoint_that_tells_nothing_gets_what_the_models_were_trained_on(endpoint: Endpoint) -> None:
+    endpoint.fails(500, "oops")
+    assert HttpEngine(endpoint.address).prompt_tokens == 4096
+    assert HttpEngine("http://127.0.0.1:9").prompt_tokens == 4096
+
+
+def test_tokens_are_counted_where_the_endpoint_can_and_asked_for_once_where_it_cannot(
+    endpoint: Endpoint,
+) -> None:
+    engine = HttpEngine(endpoint.address, model="m")
+    endpoint.count = 7
+    assert engine.count(ASK, threading.Event()) == 7
+    assert endpoint.bodies == [{"messages": [{"role": "user", "content": "hello"}], "model": "m"}]
+    endpoint.fails(404, "no such page")
+    assert engine.count(ASK, threading.Event()) is None
+    assert engine.count(ASK, threading.Event()) is None
+    assert len(endpoint.bodies) == 2
+
+
 @pytest.mark.parametrize("lines", [[piece("half")], [piece("half"), "{not json"]])
 def test_a_stream_that_breaks_off_is_an_error(endpoint: Endpoint, lines: list[str]) -> None:
     endpoint.lines = lines
@@ -166,8 +202,8 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 def test_the_language_server_imports_no_runtime_with_it() -> None:
     script = (
         "import sys, lsp_server.engine.client, lsp_server.engine.supervise\n"
-        "print([m for m in ('onnxruntime', 'onnxruntime_genai', 'torch', 'transformers', 'httpx', 'numpy')"
-        " if m in sys.modules])"
+        "heavy = ('onnxruntime', 'onnxruntime_genai', 'torch', 'transformers', 'httpx', 'numpy', 'jinja2')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
