@@ -43,6 +43,8 @@ SIZES: dict[str, Any] = {
 }
 LINEAR = {"rope_type": "linear", "factor": FACTOR, "rope_theta": 100_000.0}
 PLAIN = {"rope_type": "default", "rope_theta": 1_000_000.0}
+GAINS = {"ds": 1.0, "cl": 1.0, "gm": 1.2, "sc2": 2.0}
+"""Of the layers' matrices: with less, replies soon repeat themselves; with more, they hang on every rounding."""
 WINDOW = 256
 """Of starcoder2, where the real one has 4096 of 16384."""
 REPLY = 64
@@ -58,7 +60,9 @@ def tiny(family: str, **sizes: Any) -> Any:
         "ds": lambda: LlamaForCausalLM(LlamaConfig(**sized, rope_parameters=LINEAR)),
         "cl": lambda: LlamaForCausalLM(LlamaConfig(**sized, rope_parameters=PLAIN)),
         # Gemma ties its head to its embedding, and its heads are wider than the hidden size over their number.
-        "gm": lambda: GemmaForCausalLM(GemmaConfig(**{**sized, "tie_word_embeddings": True}, head_dim=32)),
+        "gm": lambda: GemmaForCausalLM(
+            GemmaConfig(**{**sized, "tie_word_embeddings": True}, head_dim=sized["hidden_size"] // 2)
+        ),
         "sc2": lambda: Starcoder2ForCausalLM(
             Starcoder2Config(
                 **sized, use_bias=True, sliding_window=WINDOW, norm_epsilon=1e-5, rope_parameters=PLAIN
@@ -70,19 +74,21 @@ def tiny(family: str, **sizes: Any) -> Any:
             if weight.ndim == 1:
                 weight.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.3)
             else:
-                # A small embedding leaves the next token to the layers: otherwise replies soon repeat themselves.
-                weight.copy_(_four_bits(*weight.shape) * (1 / 32 if "embed" in name else 2 / 32))
+                gain = 1.0 if "embed" in name or "lm_head" in name else GAINS[family]
+                weight.copy_(_four_bits(*weight.shape) * gain / 32)
         # The end of the text is never the likeliest token, so that replies have their full length.
         model.get_output_embeddings().weight[SIZES["eos_token_id"]] = 0.0
     return model.eval()
 
 
 def _four_bits(rows: int, columns: int) -> torch.Tensor:
-    """Blocks of 32 whole numbers from -8 to 7 times a scale, -8 among them: rounding to int4 leaves them as they are."""
+    """Blocks of 32 whole numbers from -8 to 7, -8 among them, times a scale of either sign: int4 can say them exactly."""
     blocks = torch.randint(-8, 8, (rows, columns // 32, 32))
     place = torch.randint(0, 32, (rows, columns // 32, 1))
     blocks.scatter_(2, place, -8)
-    scales = torch.rand(rows, columns // 32, 1) + 0.5
+    scales = (torch.rand(rows, columns // 32, 1) + 0.5) * (
+        2 * torch.randint(0, 2, (rows, columns // 32, 1)) - 1
+    )
     return (blocks * scales).reshape(rows, columns)
 
 
@@ -103,12 +109,15 @@ def tokenizer(folder: Path) -> None:
 
 
 def greedy(model: Any, prompt: list[int]) -> dict[str, list[int]]:
-    """PyTorch's `tokens` after a `prompt`, with all computed anew for each."""
-    tokens = list(prompt)
+    """PyTorch's `tokens` after a `prompt`."""
+    tokens, step, cache = [], prompt, None
     with torch.inference_mode():
         for _ in range(REPLY):
-            tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
-    return {"prompt": prompt, "tokens": tokens[len(prompt) :]}
+            out = model(input_ids=torch.tensor([step]), past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            step = [int(out.logits[0, -1].argmax())]
+            tokens += step
+    return {"prompt": prompt, "tokens": tokens}
 
 
 def prompts(vocabulary: int) -> dict[str, list[int]]:

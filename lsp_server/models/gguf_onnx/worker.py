@@ -57,6 +57,8 @@ def run(job: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any]:
     folder.mkdir()
     tokenizer.write(file, folder)
     ends = sorted({i for i in [*tokenizer.stop_ids(file), *job["stop_ids"]] if 0 <= i < shape.vocabulary})
+    if not ends:
+        raise architecture.UnsupportedFile("it names no token that ends a reply")
     beginning = file.field("tokenizer.ggml.bos_token_id")
     (folder / "genai_config.json").write_text(
         runtime_config.genai_config(shape, ends, beginning), encoding="utf-8"
