@@ -58,6 +58,8 @@ def run(job: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any]:
     folder.mkdir()
     tokenizer.write(file, folder)
     ends = producible([*tokenizer.stop_ids(file), *job["stop_ids"]], shape.vocabulary)
+    if not ends:
+        raise architecture.UnsupportedFile("it names no token that ends a reply")
     beginning = file.field("tokenizer.ggml.bos_token_id")
     (folder / "genai_config.json").write_text(
         runtime_config.genai_config(shape, ends, beginning), encoding="utf-8"
