@@ -117,7 +117,7 @@ def test_the_numpy_reference_is_pytorch(files: Files, name: str) -> None:
     file, shape = files.read(name)
     for distance in ("near", "far"):
         ours = reference.logits(file, shape, [files.text(name, distance)])[0]
-        assert largest_difference(ours, files.logits(name, distance)) < 2e-5
+        assert largest_difference(ours, files.logits(name, distance)) < 2e-4
 
 
 def test_the_files_shape_is_read(files: Files) -> None:
@@ -207,7 +207,7 @@ def test_with_exact_activations_a_reply_is_pytorchs_token_for_token(
 def test_other_formats_are_converted(llama: Files, name: str) -> None:
     file, shape = llama.read(name)
     ours = reference.logits(file, shape, [llama.text(name, "far")])[0]
-    assert largest_difference(ours, llama.logits(name, "far")) < 2e-5
+    assert largest_difference(ours, llama.logits(name, "far")) < 2e-4
     figures = json.loads((llama.converted(name).parent / "figures.json").read_text())
     assert figures["agreement"]["top1"] > 0.85
     assert figures["agreement"]["kl"] < 0.05
