@@ -8,16 +8,25 @@ from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
 
-def quantise(weights: NDArray[np.float32], kind: Type) -> NDArray[np.uint8]:
-    """Rows of weights [rows, columns] as bytes [rows, bytes], as GGUF stores them (floats for the plain types)."""
+def quantise(weights: NDArray[np.float32], kind: Type, whole_zeros: bool = False) -> NDArray[np.uint8]:
+    """Quantise rows of weights.
+
+    Args:
+        weights: [rows, columns].
+        kind: the format.
+        whole_zeros: the zero points of Q4_K blocks are whole, which costs some precision.
+
+    Returns:
+        Bytes [rows, bytes], as GGUF stores them; floats for the plain types.
+    """
     if kind not in (Type.Q4_K, Type.Q6_K):
         return np.asarray(gguf.quants.quantize(weights, kind))
     blocks = weights.reshape(-1, 256)
-    made = _q4_k(blocks) if kind == Type.Q4_K else _q6_k(blocks)
+    made = _q4_k(blocks, whole_zeros) if kind == Type.Q4_K else _q6_k(blocks)
     return made.reshape(len(weights), -1)
 
 
-def _q4_k(blocks: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _q4_k(blocks: NDArray[np.float32], whole_zeros: bool) -> NDArray[np.uint8]:
     parts = blocks.reshape(-1, 8, 32)
     lows = np.maximum(-parts.min(-1), 0.0)
     steps = (parts.max(-1) + lows) / 15
@@ -25,6 +34,12 @@ def _q4_k(blocks: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, low_16 = _factor(lows.max(-1), 63)
     scales = np.rint(steps / step).clip(0, 63).astype(np.uint8)
     mins = np.rint(lows / low).clip(0, 63).astype(np.uint8)
+    if whole_zeros:
+        # Both factors are one, and each minimum is eight steps: it has six bits, so a step has three.
+        step, step_16 = _factor(np.abs(parts).max((-1, -2)) / 7, 7)
+        low, low_16 = step, step_16
+        scales = np.rint(np.abs(parts).max(-1) / 7 / step).clip(1, 7).astype(np.uint8)
+        mins = scales * np.uint8(8)
     wide = np.where(scales > 0, step * scales, 1.0)[..., None]
     values = np.rint((parts + (low * mins)[..., None]) / wide).clip(0, 15).astype(np.uint8)
     head, tail = slice(0, 4), slice(4, 8)

@@ -64,5 +64,11 @@ class ChatTokenizer:
         """Yield the text of tokens as they come, never a broken character."""
         stream = DecodeStream(skip_special_tokens=True)
         for token in tokens:
-            if piece := stream.step(self._tokenizer, token):
+            try:
+                piece = stream.step(self._tokenizer, token)
+            except Exception:  # The library raises bare Exceptions.
+                # Bytes that make no character also undo the one before them, which is out already: begin afresh.
+                stream = DecodeStream(skip_special_tokens=True)
+                piece = stream.step(self._tokenizer, token)
+            if piece:
                 yield piece

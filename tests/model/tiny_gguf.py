@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer, get_gguf_tokenizer
 
 # The interpreter runs isolated: what lies beside this file is not on its path by itself.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
@@ -62,8 +63,10 @@ def main() -> None:
                 ids = torch.tensor([[*reply["prompt"], *reply["tokens"]]])
                 logits[distance] = model(input_ids=ids).logits[0].numpy()
         np.savez(work / f"{name}.npz", **logits)
-    tokenizer = AutoTokenizer.from_pretrained(str(work), gguf_file=f"{formats[0]}.gguf")
-    found["tokens"] = [tokenizer.encode(text, add_special_tokens=False) for text in TEXTS]
+    # Not by AutoTokenizer: it refuses a file whose network transformers cannot read, such as gemma's.
+    architecture, described, _ = get_gguf_tokenizer(str(work / f"{formats[0]}.gguf"))
+    tokenizer, _ = convert_gguf_tokenizer(architecture, described)
+    found["tokens"] = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
     print(json.dumps(found))
 
 
@@ -129,7 +132,7 @@ def write(family: str, model: Any, vocabulary: dict[str, Any], name: str, path: 
             layout = _Layout(family, ours, config)
             array = layout.to_file(tensor.numpy())
             kind = _kind(name, ours, array)
-            data = array if kind == Type.F32 else quantise(array, kind)
+            data = array if kind == Type.F32 else quantise(array, kind, whole_zeros=True)
             writer.add_tensor(ours, data, raw_dtype=kind)
             read_back = np.asarray(gguf.quants.dequantize(data, kind), dtype=np.float32)
             tensor.copy_(torch.from_numpy(layout.from_file(read_back.reshape(array.shape)).copy()))
@@ -221,10 +224,12 @@ def byte_level(family: str) -> dict[str, Any]:
 
 
 def sentence_piece(family: str) -> dict[str, Any]:
-    """A SentencePiece vocabulary with scores: merges are made on whole lines, in the order of their tokens."""
+    """A SentencePiece vocabulary with scores, of Code Llama's form or of Gemma's, which splits words at their spaces."""
     own = Tokenizer(models.BPE())
     own.normalizer = normalizers.Replace(" ", "▁")
-    own.pre_tokenizer = pre_tokenizers.Split(Regex("[\r\n]"), "removed")
+    lines = pre_tokenizers.Split(Regex("[\r\n]"), "removed")
+    words = pre_tokenizers.Split(Regex("▁?[^▁]+"), "isolated")
+    own.pre_tokenizer = pre_tokenizers.Sequence([lines, words] if family == "gm" else [lines])
     own.train_from_iterator(TRAINING, trainers.BpeTrainer(vocab_size=400, limit_alphabet=110))
     trained = json.loads(own.to_str())["model"]
     made = ["".join(merge) for merge in trained["merges"]]
@@ -232,9 +237,12 @@ def sentence_piece(family: str) -> dict[str, Any]:
     head = ["<pad>", "<eos>", "<bos>", "<unk>"] if family == "gm" else ["<unk>", "<s>", "</s>"]
     kinds = [UNKNOWN if token == "<unk>" else CONTROL for token in head]
     # Gemma's file has its runs of spaces and its turn marks as tokens that are matched whole.
-    user = ["  ", "   ", "    ", "<start_of_turn>", "<end_of_turn>"] if family == "gm" else []
-    made = [token for token in made if token.replace("▁", " ") not in user]
+    runs = [" " * length for length in range(2, 32)]
+    user = [*runs, "<start_of_turn>", "<end_of_turn>"] if family == "gm" else []
     every_byte = [f"<0x{byte:02X}>" for byte in range(256)]
+    # No token is there twice.
+    taken = {*head, *every_byte, *user}
+    made = [token for token in made if not taken & {token, token.replace("▁", " ")}]
     tokens = [*head, *every_byte, *user, *made, *letters]
     kinds += [BYTE] * 256 + [CONTROL if "turn" in token else USER_DEFINED for token in user]
     scores = [0.0] * len(kinds) + [-float(i) for i in range(len(made) + len(letters))]

@@ -106,7 +106,10 @@ def _way_to_split(file: GgufFile, vocabulary: dict[str, int]) -> str:
 
 
 def _sentence_piece(file: GgufFile, tokens: list[str]) -> Tokenizer:
-    """SentencePiece's BPE has scores instead of merges: whatever two pieces make a third are merged, best first."""
+    """SentencePiece's BPE has scores instead of merges: whatever two pieces make a third are merged, best first.
+
+    Of one score, the pair whose left piece is longer goes first, as in transformers: runs are merged from their left.
+    """
     scores = file.need("tokenizer.ggml.scores")
     vocabulary = {token: i for i, token in enumerate(tokens)}
     found = []
@@ -114,7 +117,7 @@ def _sentence_piece(file: GgufFile, tokens: list[str]) -> Tokenizer:
         for cut in range(1, len(token)):
             left, right = token[:cut], token[cut:]
             if left in vocabulary and right in vocabulary:
-                found.append((-scores[i], vocabulary[left], vocabulary[right], (left, right)))
+                found.append((-scores[i], -len(left), -len(right), i, (left, right)))
     found.sort()
     unknown = file.field("tokenizer.ggml.unknown_token_id")
     tokenizer = Tokenizer(
