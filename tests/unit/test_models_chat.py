@@ -1,9 +1,15 @@
 """Chat formats, against the renders that the models were evaluated with."""
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lsp_server.models import catalog
 from lsp_server.models.chat import DS_SYSTEM, ChatFormatError, render
 
+SHIPPED = Path(__file__).parents[2] / "docs" / "opencodeinterpreter-ds"
 TURNS = [
     {"role": "user", "content": "u1"},
     {"role": "assistant", "content": "a1"},
@@ -21,6 +27,19 @@ def test_deepseek() -> None:
 def test_deepseek_system_turn_replaces_the_default_without_a_newline() -> None:
     turns = [{"role": "system", "content": "S"}, TURNS[0]]
     assert render("ds", turns) == "<｜begin▁of▁sentence｜>S### Instruction:\nu1\n### Response:\n"
+
+
+@pytest.mark.parametrize("turns", [TURNS, [{"role": "system", "content": "S"}, *TURNS]])
+def test_what_other_servers_are_given_for_deepseek_says_the_same(turns: list[dict[str, str]]) -> None:
+    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(
+        (SHIPPED / "chat_template.jinja").read_text(encoding="utf-8")
+    )
+    rendered = template.render(
+        messages=turns, bos_token="<｜begin▁of▁sentence｜>", add_generation_prompt=True
+    )
+    assert rendered == render("ds", turns)
+    stops = json.loads((SHIPPED / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
+    assert tuple(stops) == catalog.entry("oci-ds-33b").stop_ids
 
 
 def test_code_llama() -> None:
