@@ -216,14 +216,14 @@ def test_aider_edits_a_file(engine: Engine, tmp_path: Path) -> None:
     who = ["-c", "user.name=Someone", "-c", "user.email=someone@example.org"]
     for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "Begin"]):
         subprocess.run(["git", *command], cwd=project, env=environment, check=True)
-    quiet = (
-        "--no-check-update --analytics-disable --no-show-model-warnings --no-show-release-notes --no-pretty"
+    options = (
+        "--no-check-update --analytics-disable --no-show-model-warnings --no-show-release-notes --no-pretty "
+        "--yes-always --no-auto-commits --no-gitignore --no-suggest-shell-commands --map-tokens 0 --edit-format whole"
     )
-    calm = "--yes-always --no-auto-commits --no-gitignore --no-suggest-shell-commands --map-tokens 0"
+    message = 'In greet, replace the word "Hello" by "Goodbye". Change nothing else.'
+    command = [str(python), "-m", "aider", *options.split(), "--model", f"openai/{MODEL}", "greeting.py"]
     done = subprocess.run(
-        [str(python), "-m", "aider", *quiet.split(), *calm.split(), "--edit-format", "whole"]
-        + ["--model", f"openai/{MODEL}", "greeting.py"]
-        + ["--message", 'In greet, replace the word "Hello" by "Goodbye". Change nothing else.'],
+        [*command, "--message", message],
         cwd=project,
         env=environment,
         stdin=subprocess.DEVNULL,
