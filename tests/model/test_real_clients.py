@@ -165,13 +165,13 @@ def test_openai_leaves_in_the_middle(engine: Engine, client: openai.OpenAI) -> N
 def llm(engine: Engine, tmp_path: Path) -> Any:
     """Run `llm` with a folder of its own."""
     (tmp_path / "extra-openai-models.yaml").write_text(
-        f"- model_id: oci\n  model_name: {MODEL}\n  api_base: {engine.url}\n"
+        f"- model_id: oci\n  model_name: {MODEL}\n  api_base: {engine.url}\n  api_key_name: oci\n"
     )
 
     def run(*arguments: str, key: str = engine.token) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "llm", *arguments, "-m", "oci", "--key", key],
-            env={**os.environ, "LLM_USER_PATH": str(tmp_path)},
+            [sys.executable, "-m", "llm", *arguments, "-m", "oci"],
+            env={**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": key},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
