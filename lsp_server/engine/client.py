@@ -256,8 +256,8 @@ class HttpEngine:
             except ValueError as error:
                 raise self._broken(f"sent {event.data[:80]!r}") from error
             if data.get("error"):
-                error = _told(event.data)
-                raise ContextTooLong(error.message) if error.context else self._failure(error, "in mid-reply")
+                told = _told(event.data)
+                raise ContextTooLong(told.message) if told.context else self._failure(told, "in mid-reply")
             for choice in data.get("choices") or []:
                 if text := (choice.get("delta") or {}).get("content"):
                     arrived.put(text)
