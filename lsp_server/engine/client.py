@@ -12,10 +12,11 @@ Errors, all of them EngineError:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -123,34 +124,60 @@ class HttpEngine:
     ) -> None:
         """Runs on the reader's thread: put every piece of the reply into `arrived`."""
         import httpx
-        from httpx_sse import aconnect_sse
 
         self.last_cost = None
-        streaming = False
         try:
             async with self._client() as client:
                 if not self._listed:
                     self._model = await self._listed_model(client)
                     self._listed = True
-                body = self._body(messages, sampling)
-                async with aconnect_sse(
-                    client, "POST", f"{self.endpoint}/chat/completions", json=body
-                ) as source:
-                    await self._check(source.response)
-                    self._need_stream(source.response)
-                    streaming = True
-                    await self._pieces(source, arrived)
+                await self._reply(client, self._body(messages, sampling), arrived)
         except httpx.ConnectError as error:
             raise EndpointDown(
                 f"nothing answers at {self.endpoint} ({error}): start the server there, or correct the setting "
                 "oci.endpoint (empty: the companion starts its own)"
             ) from error
         except httpx.HTTPError as error:
-            if streaming or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
-                raise self._broken(str(error) or type(error).__name__) from error
             raise EndpointDown(
                 f"{self.endpoint} could not be asked: {error or type(error).__name__}"
             ) from error
+
+    async def _reply(
+        self,
+        client: httpx.AsyncClient,
+        body: dict[str, Any],
+        arrived: queue.SimpleQueue[str | Exception | None],
+    ) -> None:
+        import httpx
+        from httpx_sse import aconnect_sse
+
+        begun = False
+        try:
+            async with aconnect_sse(client, "POST", f"{self.endpoint}/chat/completions", json=body) as source:
+                await self._check(source.response)
+                self._need_stream(source.response)
+                async for text in self._pieces(source):
+                    begun = True
+                    if text:
+                        arrived.put(text)
+        except (StreamBroken, httpx.RemoteProtocolError, httpx.ReadError) as error:
+            if not begun:
+                await self._ask_why(client, body)
+            if isinstance(error, StreamBroken):
+                raise
+            raise self._broken(str(error) or type(error).__name__) from error
+
+    async def _ask_why(self, client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+        """Raise what is wrong with a request whose stream broke off before it began, if the endpoint tells.
+
+        llama-cpp-python says 200 before it looks at the prompt, so it can tell only when asked for one piece.
+        """
+        import httpx
+
+        whole = {name: value for name, value in body.items() if name != "stream_options"}
+        whole |= {"stream": False, "max_tokens": 1}
+        with contextlib.suppress(httpx.HTTPError):
+            await self._check(await client.post(f"{self.endpoint}/chat/completions", json=whole))
 
     def _need_stream(self, response: httpx.Response) -> None:
         kind = response.headers.get("content-type", "nothing").partition(";")[0]
@@ -246,7 +273,8 @@ class HttpEngine:
             )
         return Refused(f"{self.endpoint} answered with an error ({where}): {error.message}")
 
-    async def _pieces(self, source: Any, arrived: queue.SimpleQueue[str | Exception | None]) -> None:
+    async def _pieces(self, source: Any) -> AsyncIterator[str]:
+        """Yield the text of every event, also where it is empty."""
         finish_reason: str | None = None
         async for event in source.aiter_sse():
             if event.data == "[DONE]":
@@ -259,8 +287,7 @@ class HttpEngine:
                 told = _told(event.data)
                 raise ContextTooLong(told.message) if told.context else self._failure(told, "in mid-reply")
             for choice in data.get("choices") or []:
-                if text := (choice.get("delta") or {}).get("content"):
-                    arrived.put(text)
+                yield (choice.get("delta") or {}).get("content") or ""
                 finish_reason = choice.get("finish_reason") or finish_reason
             if data.get("usage"):
                 self.last_cost = _cost(data, finish_reason)

@@ -1,6 +1,6 @@
 """Environments for programs whose pins do not go with ours: each is made once, beside the models, and kept.
 
-`python -m tests.model.environments` makes those that are missing; so does the first test that needs one.
+`.venv/bin/python -m tests.model.environments` makes those that are missing; so does the first test that needs one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from lsp_server.models import store
 from lsp_server.models.pip import run_pip
 
-INSTALL = "python -m tests.model.environments"
+INSTALL = ".venv/bin/python -m tests.model.environments"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,21 @@ class Environment:
         return store.home() / "test-envs" / hashlib.sha256(pins.encode()).hexdigest()[:16]
 
 
-LLAMA_CPP = Environment("llama.cpp's server", ("llama-cpp-python[server]==0.3.36",))
+LLAMA_CPP = Environment(
+    "llama.cpp's server",
+    (
+        "llama-cpp-python[server]==0.3.36",
+        "anyio==4.16.0",
+        "fastapi==0.165.0",
+        "numpy==2.4.6",
+        "pydantic==2.14.3",
+        "pydantic-settings==2.16.3",
+        "sse-starlette==3.7.0",
+        "starlette==1.10.0",
+        "starlette-context==0.3.6",
+        "uvicorn==0.54.0",
+    ),
+)
 """Its package has no wheel: llama.cpp is compiled, which takes a C++ compiler and some minutes."""
 
 AIDER = Environment("aider", ("aider-chat==0.86.2",))

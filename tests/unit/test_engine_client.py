@@ -26,6 +26,8 @@ class Endpoint:
         self.lines: list[str] = []
         self.status = 200
         self.error: dict[str, Any] = {}
+        self.unstreamed: dict[str, Any] = {}
+        """Error for whoever asks for the reply in one piece."""
         self.silent_seconds = 0.0
         self.content_type = "text/event-stream; charset=utf-8"
         self.models: list[str] | None = ["listed-model", "m", "team/*"]
@@ -50,6 +52,9 @@ class Endpoint:
                 endpoint.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.authorization = self.headers.get("Authorization")
                 time.sleep(endpoint.silent_seconds)
+                if endpoint.unstreamed and not endpoint.bodies[-1]["stream"]:
+                    self.answer(json.dumps(endpoint.unstreamed).encode(), 400)
+                    return
                 if endpoint.status != 200:
                     self.answer(json.dumps(endpoint.error).encode())
                     return
@@ -202,6 +207,16 @@ def test_a_stream_that_breaks_off_is_an_error(endpoint: Endpoint, lines: list[st
     got = []
     with pytest.raises(StreamBroken):
         got.extend(HttpEngine(endpoint.address, model="m").stream(ASK, Sampling(), threading.Event()))
+
+
+def test_the_reason_for_a_stream_that_never_began_is_asked_for(endpoint: Endpoint) -> None:
+    endpoint.unstreamed = {"error": {"message": "too long", "code": "context_length_exceeded"}}
+    with pytest.raises(ContextTooLong, match="too long"):
+        ask(HttpEngine(endpoint.address, model="m"))
+    assert [body["max_tokens"] for body in endpoint.bodies] == [Sampling().max_tokens, 1]
+    endpoint.lines = [piece("half")]
+    with pytest.raises(StreamBroken):
+        ask(HttpEngine(endpoint.address, model="m"))
 
 
 def test_an_error_in_mid_stream_is_raised(endpoint: Endpoint) -> None:
