@@ -162,12 +162,12 @@ class HttpEngine:
                         arrived.put(text)
         except (StreamBroken, httpx.RemoteProtocolError, httpx.ReadError) as error:
             if not begun:
-                await self._ask_why(client, body)
+                await self._ask_why(body)
             if isinstance(error, StreamBroken):
                 raise
             raise self._broken(str(error) or type(error).__name__) from error
 
-    async def _ask_why(self, client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    async def _ask_why(self, body: dict[str, Any]) -> None:
         """Raise what is wrong with a request whose stream broke off before it began, if the endpoint tells.
 
         llama-cpp-python says 200 before it looks at the prompt, so it can tell only when asked for one piece.
@@ -177,7 +177,9 @@ class HttpEngine:
         whole = {name: value for name, value in body.items() if name != "stream_options"}
         whole |= {"stream": False, "max_tokens": 1}
         with contextlib.suppress(httpx.HTTPError):
-            await self._check(await client.post(f"{self.endpoint}/chat/completions", json=whole))
+            # A client of its own: the server closes the connection that it broke off on.
+            async with self._client() as client:
+                await self._check(await client.post(f"{self.endpoint}/chat/completions", json=whole))
 
     def _need_stream(self, response: httpx.Response) -> None:
         kind = response.headers.get("content-type", "nothing").partition(";")[0]
