@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle", type=float, default=15.0, metavar="MINUTES", help="end after so long without a request"
     )
-    serve.add_argument("--context", type=int, metavar="TOKENS", help="most tokens of prompt and reply")
+    serve.add_argument(
+        "--context", type=int, default=0, metavar="TOKENS", help="most of prompt and reply together (8192)"
+    )
     what = serve.add_mutually_exclusive_group()
     what.add_argument("--stop", action="store_true", help="end the engine that runs for this model")
     what.add_argument(
@@ -308,7 +310,7 @@ def _serve(options: argparse.Namespace) -> int:
     if running.endpoint:
         print(f"An engine runs for {model} already: {running.endpoint}, process {running.pid}.")
         return 0
-    from lsp_server.engine.serve import CONTEXT, serve
+    from lsp_server.engine.serve import serve
 
     def say(running: Running) -> None:
         print(f"Serving {model} at {running.endpoint}. Other programs need its token:", flush=True)
@@ -318,7 +320,7 @@ def _serve(options: argparse.Namespace) -> int:
         model,
         port=options.port,
         idle_seconds=options.idle * 60,
-        context=options.context or CONTEXT,
+        context=options.context or supervise.CONTEXT,
         ready=say,
     )
     return 0

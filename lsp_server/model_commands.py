@@ -1,8 +1,10 @@
-"""`oci-companion model list | pull | export | rm`."""
+"""`oci-companion model list | fit | pull | export | template | rm`."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,11 +16,24 @@ if TYPE_CHECKING:
 
     from lsp_server.models.catalog import Device, Precision
     from lsp_server.models.export import Exporter
+    from lsp_server.models.fit import Fit, Recommendation
+    from lsp_server.models.machine import Memory
 
 
 def add(actions: Any) -> None:
     """Add the commands to the parser's `model` group."""
     actions.add_parser("list", help="the catalog, and what of it is here").set_defaults(run=_list)
+
+    fits = actions.add_parser("fit", help="which models fit this machine's memory, and up to what context")
+    fits.add_argument("--memory", type=float, metavar="GB", help="so much instead of what is found here")
+    fits.add_argument(
+        "--device", choices=["cpu", "cuda"], help="a GPU if there is one, or if --memory is given"
+    )
+    fits.add_argument(
+        "--context", type=int, default=0, metavar="TOKENS", help="room that a model must have (4096)"
+    )
+    fits.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    fits.set_defaults(run=_fit)
 
     get = actions.add_parser("pull", help="download a model's files")
     get.add_argument("model", nargs="?", default="", metavar="ID")
@@ -40,6 +55,12 @@ def add(actions: Any) -> None:
         "--family", choices=get_args(Family), help="chat format of your own file if it has no template"
     )
     make.set_defaults(run=_export)
+
+    template = actions.add_parser("template", help="show or replace a model's chat template")
+    template.add_argument("model", metavar="ID")
+    template.add_argument("file", nargs="?", type=Path, metavar="FILE", help="your own, in Jinja")
+    template.add_argument("--clear", action="store_true", help="forget your own")
+    template.set_defaults(run=_template)
 
     remove = actions.add_parser("rm", help="delete a model")
     remove.add_argument("model", metavar="ID")
@@ -103,6 +124,113 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _fit(options: argparse.Namespace) -> int:
+    from lsp_server.models import machine, store
+    from lsp_server.models.fit import LEAST_CONTEXT, fit, recommend
+
+    if (options.memory or 1) <= 0 or options.context < 0:
+        raise store.ModelError("--memory and --context take numbers above 0")
+    if options.memory:
+        size = int(options.memory * 1e9)
+        device: Device = options.device or "cuda"
+        name = "a GPU's memory, as given" if device == "cuda" else "main memory, as given"
+        memories = [machine.Memory(device, name, size, size)]
+    else:
+        memories = machine.memories(options.device)
+    here, least = memories[0], options.context or LEAST_CONTEXT
+    sizes = {
+        (form.model_id, form.precision): form.weight_bytes
+        for form in store.installed()
+        if form.device == here.device
+    }
+    fits = [fit(entry, here.total, here.device, sizes) for entry in store.entries()]
+    best = recommend(fits, here.device, least)
+    if options.json:
+        print(json.dumps(_fit_record(memories, fits, best), indent=2))
+    else:
+        _print_fits(memories, fits, best, least)
+    return 0
+
+
+def _print_fits(memories: list[Memory], fits: list[Fit], best: Recommendation | None, least: int) -> None:
+    from lsp_server.models.fit import RESERVE
+
+    here = memories[0]
+    for memory in memories:
+        free = f", {memory.free / 1e9:.1f} GB free now" if memory.free < memory.total else ""
+        print(f"{memory.name}: {memory.total / 1e9:.1f} GB{free} {memory.uuid}".rstrip())
+    if len(memories) > 1:
+        print(f"A model runs on one GPU; this is for {here.name} (CUDA_VISIBLE_DEVICES={here.uuid}).")
+    precisions = [form.precision for form in fits[0].forms]
+    print()
+    print(
+        f"{'':42} {'weights':>7} {'cache':>7}  "
+        + "  ".join(f"{each + ', tokens':>17}" for each in precisions)
+    )
+    for each in fits:
+        name = each.entry.id
+        if best and each is best.fit:
+            name += " (recommended)"
+        cells = "  ".join(
+            f"{form.weights / 1e9:>6.1f} GB {_tokens(form.context, least):>7}" for form in each.forms
+        )
+        print(f"{name:42} {each.entry.parameters / 1e9:>5.1f} B {each.token_bytes / 1e3:>4.0f} KB  {cells}")
+    print()
+    print(
+        "A model needs its weights, its cache for every token of prompt and reply, and "
+        f"{RESERVE[here.device] / 1e9:.1f} GB besides. -: does not fit; in brackets: fewer than {least} tokens."
+    )
+    print(_recommended(best, here.device, least))
+
+
+def _tokens(context: int, least: int) -> str:
+    return f"{context}" if context >= least else f"({context})" if context else "-"
+
+
+def _recommended(best: Recommendation | None, device: Device, least: int) -> str:
+    from lsp_server.models import store
+
+    if best is None:
+        return f"None has room for {least} tokens: ask for fewer (--context), or use a server elsewhere (--endpoint)."
+    name = best.fit.entry.id
+    form = store.find(name)
+    steps = [] if store.pulled(name) or form else [f"`oci-companion model pull {name}`"]
+    if form is None or form.device != device:
+        on = " --device cuda" if device == "cuda" else ""
+        steps.append(f"`oci-companion model export {name}{on}`")
+    get = f" Get it: {', then '.join(steps)}." if steps else " It is here."
+    return f"Recommended: {name} at {best.form.precision}, {best.form.context} tokens: {best.reason}.{get}"
+
+
+def _fit_record(memories: list[Memory], fits: list[Fit], best: Recommendation | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from lsp_server.models.fit import RESERVE
+
+    return {
+        "memories": [asdict(memory) for memory in memories],
+        "device": memories[0].device,
+        "memory": memories[0].total,
+        "reserve": RESERVE[memories[0].device],
+        "models": [
+            {
+                "id": each.entry.id,
+                "parameters": each.entry.parameters,
+                "token_bytes": each.token_bytes,
+                "forms": [asdict(form) for form in each.forms],
+            }
+            for each in fits
+        ],
+        "recommended": best
+        and {
+            "id": best.fit.entry.id,
+            "precision": best.form.precision,
+            "context": best.form.context,
+            "reason": best.reason,
+        },
+    }
+
+
 def _pull(options: argparse.Namespace) -> int:
     from rich.console import Console
 
@@ -140,6 +268,62 @@ def _register(path: Path, options: argparse.Namespace) -> str:
         raise store.ModelError(f"{path}: {error}") from error
     store.register(own)
     return own.id
+
+
+def _template(options: argparse.Namespace) -> int:
+    from lsp_server.engine import supervise
+    from lsp_server.models import store
+
+    model = store.entry(options.model).id
+    if options.clear and options.file:
+        raise store.ModelError("--clear forgets your own template; it takes no FILE")
+    if not options.clear and not options.file:
+        return _show_template(model)
+    if options.clear:
+        store.chat_template_file(model).unlink(missing_ok=True)
+        print(f"{model} has no template of yours.")
+    else:
+        print(_keep_template(model, options.file))
+    if supervise.status(model).endpoint:
+        print(f"The running engine goes on as it was: `oci-companion serve --model {model} --stop` ends it.")
+    return 0
+
+
+def _keep_template(model: str, file: Path) -> str:
+    """Store the user's template if it works; return what is to be said."""
+    from lsp_server.models import chat, store, template
+
+    form = store.find(model)
+    try:
+        text = file.read_text(encoding="utf-8")
+        sample = template.check(text, template.special_tokens(form.path) if form else {})
+    except (OSError, UnicodeDecodeError) as error:
+        raise store.ModelError(f"{file} cannot be read: {error}") from error
+    except chat.ChatFormatError as error:
+        raise store.ModelError(f"{file} is not taken: {error}") from error
+    return f"{sample}\n\nStored for {model}, in front of its own: {store.keep_chat_template(model, text)}"
+
+
+def _show_template(model: str) -> int:
+    """Print the template in force, and beside it where it comes from."""
+    from lsp_server.models import chat, store, template
+
+    form = store.find(model)
+    own, shipped = store.chat_template(model), template.shipped(form.path) if form else None
+    if text := own or shipped:
+        where = (
+            f"yours: {store.chat_template_file(model)}" if own else f"the model's own: {form and form.path}"
+        )
+        print(f"{model}: {where}", file=sys.stderr)
+    else:
+        family = store.entry(model).family
+        unknown = "" if form else "; the model is not here, and a template of its own would win"
+        print(
+            f"{model}: no template; the format of the family {family}, as follows{unknown}", file=sys.stderr
+        )
+        text = chat.render(family, template.SAMPLE)
+    print(text)
+    return 0
 
 
 def _remove(options: argparse.Namespace) -> int:

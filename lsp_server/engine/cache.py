@@ -13,6 +13,9 @@ HEADROOM = 1024
 """Tokens that a conversation may grow by before its cache has to be made anew: about a round of refinement."""
 WORTH_KEEPING = 0.5
 """Part of a conversation that a prompt must share to go on from it, while there is room for another beside it."""
+RECOMPUTED = 2
+"""Last tokens of a prompt that are always computed anew: the logits of the last choose the first of the reply, and
+the runtime's attention rounds a single token otherwise than one of several."""
 
 
 @dataclass
@@ -66,9 +69,9 @@ class Conversations:
             RuntimeError, MemoryError: there is no memory even for this one alone.
         """
         need = min(len(prompt) + reply, self._context)
-        # The last token is always computed anew: its logits choose the first of the reply.
         shared = {
-            id(each): shared_prefix(each.tokens, prompt[:-1]) if self._reuse else 0 for each in self._held
+            id(each): shared_prefix(each.tokens, prompt[:-RECOMPUTED]) if self._reuse else 0
+            for each in self._held
         }
         idle = [each for each in self._held if not each.busy and each.capacity >= need]
         best = max(idle, key=lambda each: (shared[id(each)], -each.used), default=None)

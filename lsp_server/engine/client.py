@@ -22,13 +22,17 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .protocol import ContextTooLong, EngineError, Message, Sampling
+from lsp_server.models.catalog import TRAINED_PROMPT
+
+from .protocol import ContextTooLong, EngineError, Message, Sampling, prompt_room
 
 # httpx takes a good part of the half second in which the language server must answer: imported at first use.
 if TYPE_CHECKING:
     import httpx
 
 CONNECT_SECONDS = 5.0
+ASK_SECONDS = 5.0
+"""Longest wait for what is only good to know; without it there is an estimate."""
 BACKGROUND = 1
 """`priority` of a request that all made by hand go before."""
 LISTED = 8
@@ -85,11 +89,43 @@ class HttpEngine:
         self._model = model
         self._listed = False
         self._priority = priority
+        self._counts = True
 
     @property
     def model(self) -> str:
         """Id of the model that answers; empty until the endpoint was asked, if none was given."""
         return self._model
+
+    @property
+    def prompt_tokens(self) -> int:
+        """What OpenCodeInterpreter was trained on, or less if the endpoint tells of a context that leaves less."""
+        listed = self._asked("GET", f"{self.endpoint}/models").get("data")
+        models = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        model = next((each for each in models if each.get("id") == self._model), models[0] if models else {})
+        context = model.get("max_model_len")
+        return prompt_room(TRAINED_PROMPT, context) if isinstance(context, int) else TRAINED_PROMPT
+
+    def count(self, messages: Sequence[Message], cancel: threading.Event) -> int | None:
+        """Return how many tokens a conversation has; None where the endpoint has no `/tokenize` like vLLM's."""
+        if not self._counts:
+            return None
+        body = {"messages": _turns(messages), **({"model": self._model} if self._model else {})}
+        count = self._asked("POST", f"{self.endpoint.removesuffix('/v1')}/tokenize", body).get("count")
+        # One that does not answer is not asked again: each time might take as long.
+        self._counts = isinstance(count, int)
+        return count if isinstance(count, int) else None
+
+    def _asked(self, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the endpoint answers, or nothing: what is wrong with it, the request for a reply will tell."""
+        import httpx
+
+        timeout = httpx.Timeout(ASK_SECONDS)
+        try:
+            with httpx.Client(timeout=timeout, **self._connection()) as client:
+                answer = client.request(method, url, json=body).raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return answer if isinstance(answer, dict) else {}
 
     def stream(
         self, messages: Sequence[Message], sampling: Sampling, cancel: threading.Event
@@ -198,21 +234,21 @@ class HttpEngine:
     def _client(self) -> httpx.AsyncClient:
         import httpx
 
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         # No read timeout: a long prompt may take a minute before its first token, and cancel works meanwhile.
-        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-        # A proxy from the environment must not see what is said on this machine.
-        return httpx.AsyncClient(
-            headers=headers,
-            timeout=timeout,
-            trust_env=not self._local,
-            verify=self.endpoint.startswith("https"),
-        )
+        return httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), **self._connection())
+
+    def _connection(self) -> dict[str, Any]:
+        return {
+            "headers": {"Authorization": f"Bearer {self._token}"} if self._token else {},
+            # A proxy from the environment must not see what is said on this machine.
+            "trust_env": not self._local,
+            "verify": self.endpoint.startswith("https"),
+        }
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": _turns(messages),
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
             "stream": True,
@@ -328,6 +364,10 @@ class _Reader(threading.Thread):
         except RuntimeError:
             # The loop is closed: the request has ended by itself.
             return
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 @dataclass(frozen=True)

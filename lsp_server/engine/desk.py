@@ -70,6 +70,10 @@ class Desk:
             raise EngineError(self.failure or "the model could not be loaded")
         return self._session
 
+    async def count(self, messages: Sequence[Message]) -> int:
+        """How many tokens a conversation has; raises what `Session.count` raises."""
+        return await asyncio.to_thread((await self.session()).count, messages)
+
     async def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation; raises what `Session.encode` raises."""
         return await asyncio.to_thread((await self.session()).encode, messages)

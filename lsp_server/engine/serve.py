@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -32,12 +32,10 @@ from . import runfile, tuning, wire
 from .desk import Desk
 from .protocol import ContextTooLong, EngineError
 from .session import Session, Usage
-from .supervise import missing
+from .supervise import CONTEXT, missing
 from .tokenizer import ChatTokenizer
 
 IDLE_SECONDS = 900.0
-CONTEXT = 8192
-"""Tokens of prompt and reply; twice what the models were trained to be prompted with."""
 FAILED_SECONDS = 5.0
 """How long a server that could not load its model stays, to say why."""
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -142,8 +140,11 @@ async def _end_when_idle(server: uvicorn.Server, desk: Desk, idle_seconds: float
 
 
 def build_app(running: runfile.Running, desk: Desk) -> Starlette:
-    """The web application: health, models and chat, each refusing whoever has not the token."""
-    model = {"id": running.model, "object": "model", "created": 0, "owned_by": "oci-companion"}
+    """The web application: health, models, chat and token counts, each refusing whoever has not the token."""
+
+    def model() -> dict[str, Any]:
+        known = {"id": running.model, "object": "model", "created": 0, "owned_by": "oci-companion"}
+        return known | ({"max_model_len": desk.context} if desk.context else {})
 
     def allowed(request: Request) -> bool:
         expected = f"Bearer {running.token}"
@@ -158,19 +159,27 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
     async def models(request: Request) -> Response:
         if not allowed(request):
             return _unauthorized()
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": [model()]})
 
     async def one_model(request: Request) -> Response:
         if not allowed(request):
             return _unauthorized()
         wanted = request.path_params["model"]
-        return JSONResponse(model) if wanted == running.model else _no_model(running.model, wanted)
+        return JSONResponse(model()) if wanted == running.model else _no_model(running.model, wanted)
 
     async def chat_completions(request: Request) -> Response:
+        return await answered(request, _complete(request, running.model, desk))
+
+    async def tokenize(request: Request) -> Response:
+        return await answered(request, _count(request, desk))
+
+    async def answered(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+        """Await an answer; what goes wrong becomes one in OpenAI's form."""
         if not allowed(request):
+            answer.close()
             return _unauthorized()
         try:
-            return await _complete(request, running.model, desk)
+            return await answer
         except wire.BadRequest as error:
             return _error(400, str(error), "invalid_request_error", param=error.param)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -189,6 +198,7 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
             Route("/v1/models", models),
             Route("/v1/models/{model:path}", one_model),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/tokenize", tokenize, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _no_route},
     )
@@ -215,6 +225,12 @@ async def _complete(request: Request, model: str, desk: Desk) -> Response:
             texts.append("".join([piece async for piece in pieces]))
         usages.append(usage)
     return JSONResponse(answer.whole(texts, usages, _queued(arrived, usages)))
+
+
+async def _count(request: Request, desk: Desk) -> Response:
+    """Answer like vLLM's `/tokenize`, without the tokens themselves."""
+    count = await desk.count(wire.parse_messages(await request.json()))
+    return JSONResponse({"count": count, "max_model_len": desk.context})
 
 
 def _replies(

@@ -109,6 +109,14 @@ class Session:
         )
         self._turn = Turn()
 
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has, whether they fit or not.
+
+        Raises:
+            ChatFormatError: the model's format has no place for such a sequence of turns.
+        """
+        return len(self.tokenizer.encode(self.tokenizer.render(messages)))
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Render a conversation in the model's chat format and return its token ids.
 
@@ -191,13 +199,18 @@ class Session:
     ) -> int:
         """Bring the generator to `prompt`; return how many of its tokens it holds, fewer than all if cancelled."""
         ids = np.asarray(prompt, dtype=np.int32)
-        for begin in range(usage.cached_tokens, len(ids), self._chunk):
+        begin = usage.cached_tokens
+        while begin < len(ids):
             if not goes_on():
                 usage.finish_reason = "cancelled"
                 return begin
+            end = begin + self._chunk
+            # No token is left to a pass of its own, which would round it otherwise than in company.
+            end = len(ids) if len(ids) - end <= 1 else end
             started = time.perf_counter()
-            generator.append_tokens(ids[begin : begin + self._chunk])
+            generator.append_tokens(ids[begin:end])
             usage.prefill_seconds += time.perf_counter() - started
+            begin = end
         return len(ids)
 
     def new_generator(self, capacity: int, speculate: bool = True) -> Any:

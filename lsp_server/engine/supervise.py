@@ -17,11 +17,13 @@ from lsp_server.models import store
 
 from . import runfile
 from .client import BACKGROUND, Cost, EndpointDown, HttpEngine, StreamBroken
-from .protocol import EngineError, Message, Sampling
+from .protocol import EngineError, Message, Sampling, prompt_room
 
 Notice = Callable[[str], None]
 """Called with a line that says what is being waited for."""
 
+CONTEXT = 8192
+"""Tokens of prompt and reply that a server takes unless told otherwise: twice the longest prompts of the training."""
 START_SECONDS = 120.0
 """Longest that loading a model may take."""
 POLL = 0.1
@@ -74,6 +76,25 @@ class LocalEngine:
         """Id of the model."""
         return self._model_id
 
+    @property
+    def prompt_tokens(self) -> int:
+        """What the model was trained on, or less if its server's context leaves less beside a reply."""
+        known = store.entry(self._model_id)
+        found = _look(self._model_id)
+        context = found and found[1].get("context")
+        return prompt_room(known.trained_prompt, context or min(CONTEXT, known.context))
+
+    def count(self, messages: Sequence[Message], cancel: threading.Event) -> int | None:
+        """Return how many tokens a conversation has, by the model's own tokenizer; starts the server if need be.
+
+        Raises:
+            EngineError: the model is missing or cannot be loaded.
+        """
+        try:
+            return self._client(cancel).count(messages, cancel)
+        except Interrupted:
+            return None
+
     def stream(
         self, messages: Sequence[Message], sampling: Sampling, cancel: threading.Event
     ) -> Iterator[str]:
@@ -100,13 +121,16 @@ class LocalEngine:
         self, messages: Sequence[Message], sampling: Sampling, cancel: threading.Event
     ) -> Iterator[str]:
         try:
-            running = self.ensure(cancel)
+            engine = self._client(cancel)
         except Interrupted:
             return
-        priority = BACKGROUND if self._background else None
-        engine = HttpEngine(running.endpoint, running.token, running.model, priority)
         yield from engine.stream(messages, sampling, cancel)
         self.last_cost = engine.last_cost
+
+    def _client(self, cancel: threading.Event) -> HttpEngine:
+        running = self.ensure(cancel)
+        priority = BACKGROUND if self._background else None
+        return HttpEngine(running.endpoint, running.token, running.model, priority)
 
     def ensure(self, cancel: threading.Event | None = None) -> runfile.Running:
         """Return a server that is ready, starting one if there is none.

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from lsp_server.models import chat
+from lsp_server.models import chat, template
 from lsp_server.models.catalog import Family
 
 from .protocol import EngineError, Message
@@ -29,26 +25,25 @@ class ChatTokenizer:
             `chat_template` of its configuration.
 
     Raises:
-        EngineError: a file is missing or cannot be read.
+        EngineError: a file is missing or cannot be read, or the template is none.
     """
 
     def __init__(self, folder: Path, family: Family, override: str | None = None) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            text = override or template.shipped(folder)
+            self._template = template.ChatTemplate(text, template.special_tokens(folder)) if text else None
+        except chat.ChatFormatError as error:
+            raise EngineError(f"{error} ({'your own' if override else folder})") from error
         except Exception as error:  # The library raises bare Exceptions.
             raise EngineError(f"the tokenizer in {folder} cannot be read: {error}") from error
         self._family = family
         self._using = threading.Lock()
-        template = override or _own_template(folder, config)
-        self._template = _compile(template) if template else None
-        names = ("bos_token", "eos_token", "unk_token", "pad_token")
-        self._special = {name: _content(config[name]) for name in names if config.get(name)}
 
     @property
     def stop_texts(self) -> tuple[str, ...]:
         """Texts that end a turn without being a single token."""
-        return () if self._template else chat.STOP_STRINGS.get(self._family, ())
+        return chat.STOP_STRINGS.get(self._family, ())
 
     def render(self, messages: Sequence[Message]) -> str:
         """Write a conversation down in the model's chat format, up to where the reply begins.
@@ -57,14 +52,7 @@ class ChatTokenizer:
             ChatFormatError: the format has no place for such a sequence of turns.
         """
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        if self._template is None:
-            return chat.render(self._family, turns)
-        try:
-            return self._template.render(
-                messages=turns, add_generation_prompt=True, tools=None, **self._special
-            )
-        except jinja2.TemplateError as error:
-            raise chat.ChatFormatError(f"the model's chat template refuses: {error}") from error
+        return self._template.render(turns) if self._template else chat.render(self._family, turns)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a rendered conversation; nothing is put before or after."""
@@ -78,40 +66,3 @@ class ChatTokenizer:
         for token in tokens:
             if piece := stream.step(self._tokenizer, token):
                 yield piece
-
-
-def _own_template(folder: Path, config: dict[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    found = config.get("chat_template")
-    if isinstance(found, list):
-        # Some models name several; the one for conversations is the default.
-        found = next((each["template"] for each in found if each["name"] == "default"), None)
-    return found
-
-
-def _compile(template: str) -> jinja2.Template:
-    """Compile a template the way transformers does, so that published ones render alike.
-
-    Raises:
-        EngineError: it is not one.
-    """
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-
-    def refuse(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    environment.globals["raise_exception"] = refuse
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateError as error:
-        raise EngineError(f"the model's chat template cannot be compiled: {error}") from error
-
-
-def _content(token: Any) -> str:
-    """A special token's text; older configurations wrap it."""
-    return str(token["content"] if isinstance(token, dict) else token)

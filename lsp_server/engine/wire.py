@@ -46,10 +46,7 @@ def parse(body: Any, default_max_tokens: int) -> ChatRequest:
     Raises:
         BadRequest: it is not one that can be answered.
     """
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    if not isinstance(body.get("messages"), list) or not body["messages"]:
-        raise BadRequest("messages must be a list of at least one turn", "messages")
+    messages = parse_messages(body)
     stop = body.get("stop") or []
     stop = [stop] if isinstance(stop, str) else stop
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
@@ -60,7 +57,7 @@ def parse(body: Any, default_max_tokens: int) -> ChatRequest:
     _refuse_unanswerable(body)
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or default_max_tokens
     return ChatRequest(
-        messages=[_message(turn) for turn in body["messages"]],
+        messages=messages,
         sampling=Sampling(
             temperature=_number(body, "temperature", 1.0, 0.0, 2.0),
             top_p=_number(body, "top_p", 1.0, 0.0, 1.0),
@@ -74,6 +71,19 @@ def parse(body: Any, default_max_tokens: int) -> ChatRequest:
         # vLLM's field: the larger the number, the later.
         background=_number(body, "priority", 0, float("-inf"), float("inf")) > 0,
     )
+
+
+def parse_messages(body: Any) -> list[Message]:
+    """Read the conversation of a request's JSON.
+
+    Raises:
+        BadRequest: there is none.
+    """
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    if not isinstance(body.get("messages"), list) or not body["messages"]:
+        raise BadRequest("messages must be a list of at least one turn", "messages")
+    return [_message(turn) for turn in body["messages"]]
 
 
 def _refuse_unanswerable(body: dict[str, Any]) -> None:

@@ -12,6 +12,9 @@ Device = Literal["cpu", "cuda"]
 BITS: dict[Precision, float] = {"fp32": 32, "fp16": 16, "int4": 4.5}
 """Bits a weight, scales included: int4 is block 32 with fp16 scales."""
 
+TRAINED_PROMPT = 4096
+"""Tokens of the longest prompts in OpenCodeInterpreter's training data."""
+
 DEFAULT = "qwen2.5-coder-1.5b-instruct"
 
 
@@ -63,7 +66,7 @@ class ModelEntry:
     files: tuple[SourceFile, ...] = ()
     """Files with known hashes; empty: taken from the hub, hashes and all, at pull time."""
     mirror: Mirror | None = None
-    trained_prompt: int = 4096
+    trained_prompt: int = TRAINED_PROMPT
     """Tokens of the longest prompt it was trained on."""
     path: str = ""
     """Where the weights lie, if they are the user's own."""

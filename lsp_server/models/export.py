@@ -77,7 +77,8 @@ def export(
     stop = cancel or threading.Event()
     final = onnx_dir(model_id, precision, device)
     with lock(model_id):
-        if _made_by(final) and exporter in (None, _made_by(final)):
+        made_by = _made_by(final, known)
+        if made_by and exporter in (None, made_by):
             return final
         source = source_of(known)
         how = exporter or usual_exporter(source, precision, device)
@@ -131,12 +132,22 @@ def source_of(known: ModelEntry) -> Path:
     return files[0] if files else source_dir(known.id)
 
 
-def _made_by(folder: Path) -> str:
-    """The exporter that made a folder, or nothing if there is none."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
+def _made_by(folder: Path, known: ModelEntry) -> str:
+    """The exporter that made a folder, or nothing if there is none, or it was made of another file of that name."""
+    manifest_file = folder / "manifest.json"
+    if not manifest_file.is_file():
         return ""
-    return str(json.loads(manifest.read_text(encoding="utf-8")).get("exporter", "builder"))
+    manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+    file = Path(known.path)
+    if known.path and file.exists() and manifest["source"] != _own_source(file):
+        return ""
+    return str(manifest.get("exporter", "builder"))
+
+
+def _own_source(file: Path) -> dict[str, Any]:
+    """What tells a file of the user's own from another, or from itself before it was changed."""
+    status = file.stat()
+    return {"path": str(file), "size": status.st_size, "modified": status.st_mtime_ns}
 
 
 def usual_exporter(source: Path, precision: Precision, device: Device) -> Exporter:
@@ -226,7 +237,7 @@ def _manifest(
 ) -> dict[str, Any]:
     """What is to be remembered of an export."""
     if known.path:
-        came_from = {"path": str(source), "size": source.stat().st_size}
+        came_from = _own_source(source)
     else:
         came_from = json.loads((source_dir(known.id) / "source.json").read_text(encoding="utf-8"))
     packages = ("gguf", "numpy", "onnx", "onnxruntime", "onnxruntime-genai", "tokenizers")

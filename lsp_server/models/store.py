@@ -46,6 +46,11 @@ class Installed:
     manifest: dict[str, Any]
     """What it was made from, with which versions, and its parity figures."""
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the graph and its weights: what is loaded into memory."""
+        return sum(file.stat().st_size for file in self.path.glob("*.onnx*"))
+
 
 def home() -> Path:
     """The companion's data folder: `OCI_COMPANION_HOME`, or the platform's user data folder."""
@@ -100,10 +105,25 @@ def entries() -> list[ModelEntry]:
     return [*catalog.CATALOG, *(entry(name) for name in own if not catalog.known(name))]
 
 
+def chat_template_file(model_id: str) -> Path:
+    """Where the user's own chat template for a model lies, if there is one."""
+    return model_dir(model_id) / "chat_template.jinja"
+
+
 def chat_template(model_id: str) -> str | None:
     """The user's own chat template for a model, which wins over the model's; None if there is none."""
-    file = model_dir(model_id) / "chat_template.jinja"
+    file = chat_template_file(model_id)
     return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def keep_chat_template(model_id: str, text: str) -> Path:
+    """Make a chat template the user's own for a model; return its file."""
+    file = chat_template_file(model_id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+    return file
 
 
 def pulled(model_id: str) -> bool:

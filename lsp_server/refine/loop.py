@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from lsp_server.engine.protocol import Engine, Message, Sampling
 from lsp_server.refine import prompt
+from lsp_server.refine.budget import Budget
 from lsp_server.refine.discover import tests_for
 from lsp_server.refine.events import (
     AskedAgain,
@@ -91,7 +92,8 @@ def refine(
     task, baseline = work.prepare()
     listener(TargetFound(task))
     rounds: list[Round] = []
-    conversation = _Conversation(prompt.first_turn(task, baseline))
+    budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
+    conversation = _Conversation(prompt.first_turn(task, baseline, budget), budget)
     while not work.finished(rounds, conversation):
         listener(RoundStarted(len(rounds) + 1, options.rounds))
         rounds.append(work.round(task, baseline, conversation, len(rounds) + 1))
@@ -103,8 +105,9 @@ def refine(
 class _Conversation:
     """The messages so far, and the code that was already tried in them."""
 
-    def __init__(self, first: list[Message]) -> None:
+    def __init__(self, first: list[Message], budget: Budget) -> None:
         self.first = first
+        self.budget = budget
         self.messages = first
         self.tried: set[str] = set()
         self.repeats = 0
@@ -115,7 +118,9 @@ class _Conversation:
             if done.report is None:
                 self.messages = prompt.ask_again(self.first, task, done.feedback)
             else:
-                self.messages = prompt.next_turn(done.asked, done.reply, done.feedback, self.first)
+                self.messages = prompt.next_turn(
+                    done.asked, done.reply, done.feedback, self.first, self.budget
+                )
 
 
 class _Refinement:

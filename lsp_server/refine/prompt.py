@@ -2,69 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from lsp_server.engine.protocol import Message
+from lsp_server.engine.protocol import REPLY_TOKENS, Message
+from lsp_server.refine.budget import BYTES_PER_TOKEN, Budget
 from lsp_server.refine.discover import node_ids
-from lsp_server.refine.feedback import HEAD, execution_result
+from lsp_server.refine.feedback import HEAD, cut, execution_result
 from lsp_server.refine.source import Definition, Source
 from lsp_server.refine.task import Task, TaskError
 from runner.report import Report
 
-CHARACTERS_PER_TOKEN = 3
-"""A low estimate for code, so that a prompt that fits by it fits."""
-TRAINED_TOKENS = 4096
-"""Prompts of OpenCodeInterpreter's training were at most this long."""
-REPLY_TOKENS = 1024
 WHOLE_FILE = 4000
 """Files up to this many characters are shown whole, larger ones as a skeleton around the target."""
 TEST_SOURCE = 1500
 """Characters of test source that are shown."""
+FEWER_TESTS = 500
+"""Characters of test source where room is short."""
+FOLLOW_UP = 350
+"""Tokens that what came of a round may have: the result of a run, and the form of the answer."""
+
+Tests = list[tuple[PurePosixPath, str]]
+"""Tests' sources, each with its file."""
 
 
-def first_turn(task: Task, baseline: Report) -> list[Message]:
+def first_turn(task: Task, baseline: Report, budget: Budget) -> list[Message]:
     """Return the conversation that opens a task.
+
+    Where it would be too long, less of the file and of the tests is shown. Room is left for one round, so that the
+    question need not change later: what an engine has computed of it stays good.
 
     Args:
         task: with its target.
         baseline: the run on the file as it is.
+        budget: how long it may be.
     """
     source = Source(task.document.text)
-    name = task.region.name
-    parts = [_question(task, source)]
-    parts.append(f"File `{task.document.path}`:\n```python\n{_context(task, source).strip()}\n```")
-    if not name and task.region.end >= task.region.start:
-        lines = source.segment(task.region.start, task.region.end).strip("\r\n")
-        parts.append(f"The lines to replace:\n```python\n{lines}\n```")
-    for path, text in _test_sources(task):
-        parts.append(f"Test (`{path}`):\n```python\n{text.strip()}\n```")
-    if task.kind == "fix":
-        parts.append(HEAD + execution_result(baseline, task.wanted.ids))
-    if task.instruction:
-        parts.append(f"Instruction: {task.instruction}")
-    parts.append(_form(task))
-    return [Message("user", _fit("\n\n".join(parts)))]
+    reserve = reply_tokens(task) + FOLLOW_UP
+    for context, length in _contexts(task, source):
+        parts = [_question(task, source), context]
+        if task.kind == "fix":
+            parts.append(HEAD + execution_result(baseline, task.wanted.ids))
+        if task.instruction:
+            parts.append(f"Instruction: {cut(task.instruction, length)}")
+        parts.append(_form(task))
+        messages = [Message("user", "\n\n".join(parts))]
+        if budget.holds(messages, reserve):
+            break
+    return messages
 
 
 def next_turn(
-    messages: Sequence[Message], reply: str, feedback: str, first: Sequence[Message]
+    messages: Sequence[Message], reply: str, feedback: str, first: Sequence[Message], budget: Budget
 ) -> list[Message]:
     """Return the conversation after a round that was not verified.
 
-    Middle turns are left out where the whole would be longer than the model was trained on; the first question
-    and the last round always stay.
+    Middle turns are left out where the whole would be too long; the first question and the last round always stay.
 
     Args:
         messages: the conversation so far.
         reply: the model's last reply.
         feedback: what the tests said of it.
         first: the conversation that opened the task.
+        budget: how long it may be.
     """
-    turn = [Message("assistant", reply), Message("user", feedback)]
-    whole = [*messages, *turn]
-    if sum(len(m.content) for m in whole) > (TRAINED_TOKENS - REPLY_TOKENS) * CHARACTERS_PER_TOKEN:
-        return [*first, *turn]
+    said = Message("user", feedback)
+    whole = [*messages, Message("assistant", reply), said]
+    length = len(reply)
+    while not budget.holds(whole):
+        # Without the middle turns; a reply that is longer than was reckoned with loses its own middle.
+        whole = [*first, Message("assistant", cut(reply, length)), said]
+        if length < 100:
+            break
+        length //= 2
     return whole
 
 
@@ -103,7 +113,7 @@ def reply_tokens(task: Task) -> int:
     """Return how many tokens a reply may have: a few sentences, and the target written out with room to grow."""
     source = Source(task.document.text)
     length = len(source.segment(task.region.start, task.region.end))
-    return max(512, min(REPLY_TOKENS, 384 + 2 * length // CHARACTERS_PER_TOKEN))
+    return max(512, min(REPLY_TOKENS, 384 + 2 * length // BYTES_PER_TOKEN))
 
 
 def _question(task: Task, source: Source) -> str:
@@ -115,7 +125,7 @@ def _question(task: Task, source: Source) -> str:
     if name:
         return f"Write the {_kind(source, name)} `{name}` in `{path}`."
     if task.region.end < task.region.start:
-        above = source.lines[task.region.start - 2].strip() if task.region.start >= 2 else ""
+        above = cut(source.lines[task.region.start - 2].strip(), 200) if task.region.start >= 2 else ""
         place = f" after the line `{above}`" if above else ""
         return f"Write the code that belongs into `{path}`{place}."
     return f"Rewrite the given lines of `{path}`."
@@ -138,10 +148,38 @@ def _form(task: Task) -> str:
     )
 
 
-def _context(task: Task, source: Source) -> str:
-    if len(source.text) <= WHOLE_FILE:
-        return source.text.replace("\r\n", "\n")
-    return skeleton(source, task).replace("\r\n", "\n")
+def _contexts(task: Task, source: Source) -> Iterator[tuple[str, int]]:
+    """Yield what is shown of the file and of the tests, from the most to the least.
+
+    Beside each stands how many characters any other text of the user's may have.
+    """
+    length = 2 * WHOLE_FILE
+    tests = _test_sources(task)
+    less = skeleton(source, task)
+    most = source.text if len(source.text) <= WHOLE_FILE else less
+    yield _context(task, source, most, _as_many(tests, TEST_SOURCE)), length
+    yield _context(task, source, less, _as_many(tests, TEST_SOURCE)), length
+    yield _context(task, source, less, _as_many(tests, FEWER_TESTS)), length
+    yield _context(task, source, _around(source, task), _as_many(tests, FEWER_TESTS)), length
+    target = source.segment(task.region.start, task.region.end)
+    while length > 100:
+        yield _context(task, source, cut(target, length), [], length), length
+        length //= 2
+
+
+def _context(task: Task, source: Source, shown: str, tests: Tests, lines: int = 2 * WHOLE_FILE) -> str:
+    """Write down what is shown of the file, the lines to replace (so many characters of them), and tests."""
+    parts = [f"File `{task.document.path}`:\n```python\n{_plain(shown).strip()}\n```"]
+    if not task.region.name and task.region.end >= task.region.start:
+        replaced = cut(source.segment(task.region.start, task.region.end).strip("\r\n"), lines)
+        parts.append(f"The lines to replace:\n```python\n{_plain(replaced)}\n```")
+    for path, text in tests:
+        parts.append(f"Test (`{path}`):\n```python\n{_plain(text).strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 def skeleton(source: Source, task: Task) -> str:
@@ -166,9 +204,13 @@ def skeleton(source: Source, task: Task) -> str:
     text = "".join(shown)
     if len(text) <= 2 * WHOLE_FILE:
         return text
-    # Still too long: the target, the head of the file, and the definitions nearest to it.
+    return _around(source, task)
+
+
+def _around(source: Source, task: Task) -> str:
+    """Return the head of a file and the target."""
     target = source.segment(task.region.start, task.region.end)
-    return "".join(source.lines[:40])[: WHOLE_FILE // 2] + "\n...\n\n" + target[: 2 * WHOLE_FILE]
+    return "".join(source.lines[:40])[: WHOLE_FILE // 2] + "\n...\n\n" + cut(target, 2 * WHOLE_FILE)
 
 
 def _first_body_line(source: Source, definition: Definition) -> int:
@@ -182,10 +224,10 @@ def _first_body_line(source: Source, definition: Definition) -> int:
     )
 
 
-def _test_sources(task: Task) -> list[tuple[PurePosixPath, str]]:
-    """Return the source of the wanted tests, as much as the budget takes, each test once."""
-    shown: list[tuple[PurePosixPath, str]] = []
-    left = TEST_SOURCE
+def _test_sources(task: Task) -> Tests:
+    """Return the source of the wanted tests, each once."""
+    found: Tests = []
+    parsed: dict[PurePosixPath, tuple[Source, dict[str, tuple[int, int]]]] = {}
     names: dict[str, None] = {}
     for test in sorted(task.wanted.ids):
         names.setdefault(test.partition("[")[0])
@@ -193,24 +235,25 @@ def _test_sources(task: Task) -> list[tuple[PurePosixPath, str]]:
         names.setdefault(str(file))
     for test in names:
         path = PurePosixPath(test.partition("::")[0])
-        try:
-            source = Source(task.snapshot.document(path).text)
-        except TaskError:
-            continue
-        place = node_ids(source, path).get(test)
+        if path not in parsed:
+            try:
+                source = Source(task.snapshot.document(path).text)
+            except TaskError:
+                continue
+            parsed[path] = source, node_ids(source, path)
+        source, places = parsed[path]
+        place = places.get(test)
         text = source.segment(*place) if place else source.text if "::" not in test else ""
-        if not text:
-            continue
-        if shown and len(text) > left:
-            continue
-        shown.append((path, text[:left].replace("\r\n", "\n")))
-        left -= len(text)
+        if text:
+            found.append((path, text))
+    return found
+
+
+def _as_many(tests: Tests, left: int) -> Tests:
+    """Return as many tests as so many characters hold, and the beginning of the first in any case."""
+    shown: Tests = []
+    for path, text in tests:
+        if not shown or len(text) <= left:
+            shown.append((path, text[:left]))
+            left -= len(text)
     return shown
-
-
-def _fit(text: str) -> str:
-    """Cut a first question that is too long in its middle, so that the request and the form stay."""
-    room = (TRAINED_TOKENS - REPLY_TOKENS) * CHARACTERS_PER_TOKEN
-    if len(text) <= room:
-        return text
-    return text[: room // 2] + "\n...\n" + text[-room // 2 :]

@@ -1,13 +1,16 @@
-"""Run by the export environment's python: tiny models of each family, exported and compared with PyTorch.
+"""Run by the export environment's python: tiny models of each family, exported, and PyTorch's own replies.
 
-Usage: tiny_families.py EXPORTER_FOLDER FAMILY WORK_FOLDER [--as-builder-is]; prints the figures as JSON.
+Usage: tiny_families.py EXPORTER_FOLDER FAMILY WORK_FOLDER [--as-builder-is]; prints what was found as JSON. The
+folders are then `WORK_FOLDER/PRECISION-DEVICE/onnx`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +26,46 @@ from transformers import (
     Starcoder2ForCausalLM,
 )
 
+FORMS = (("fp32", "cpu"), ("int4", "cpu"), ("fp16", "cuda"), ("int4", "cuda"))
+CONTEXT = 1024
+FACTOR = 4.0
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 16_384,
+    "max_position_embeddings": CONTEXT,
     "vocab_size": 512,
     "bos_token_id": 0,
     "eos_token_id": 0,
+    "tie_word_embeddings": False,
 }
-LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 100_000.0}
+LINEAR = {"rope_type": "linear", "factor": FACTOR, "rope_theta": 100_000.0}
+PLAIN = {"rope_type": "default", "rope_theta": 1_000_000.0}
+GAINS = {"ds": 1.0, "cl": 1.0, "gm": 1.2, "sc2": 2.0}
+"""Of the layers' matrices: with less, replies soon repeat themselves; with more, they hang on every rounding."""
+WINDOW = 256
+"""Of starcoder2, where the real one has 4096 of 16384."""
+REPLY = 64
+PROMPTS = {"near": 24, "far": 300}
+"""Tokens of random prompts; the longer one begins past the window and past the original reach, context / factor."""
 
 
-def tiny(family: str) -> Any:
-    """A model of the family's shape with random weights, norms and biases."""
+def tiny(family: str, **sizes: Any) -> Any:
+    """A model of the family's shape; its matrices can be written at four bits without loss, all else is random."""
     torch.manual_seed(3)
-    plain = {"rope_type": "default", "rope_theta": 1_000_000.0}
+    sized = {**SIZES, **sizes}
     model: Any = {
-        "ds": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=LINEAR)),
-        "cl": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=plain)),
-        "gm": lambda: GemmaForCausalLM(GemmaConfig(**SIZES, head_dim=32)),
+        "ds": lambda: LlamaForCausalLM(LlamaConfig(**sized, rope_parameters=LINEAR)),
+        "cl": lambda: LlamaForCausalLM(LlamaConfig(**sized, rope_parameters=PLAIN)),
+        # Gemma ties its head to its embedding, and its heads are wider than the hidden size over their number.
+        "gm": lambda: GemmaForCausalLM(
+            GemmaConfig(**{**sized, "tie_word_embeddings": True}, head_dim=sized["hidden_size"] // 2)
+        ),
         "sc2": lambda: Starcoder2ForCausalLM(
             Starcoder2Config(
-                **SIZES, use_bias=True, sliding_window=4096, norm_epsilon=1e-5, rope_parameters=plain
+                **sized, use_bias=True, sliding_window=WINDOW, norm_epsilon=1e-5, rope_parameters=PLAIN
             )
         ),
     }[family]()
@@ -56,26 +74,63 @@ def tiny(family: str) -> Any:
             if weight.ndim == 1:
                 weight.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.3)
             else:
-                weight.normal_(0.0, 0.15)
-    return model
+                gain = 1.0 if "embed" in name or "lm_head" in name else GAINS[family]
+                weight.copy_(_four_bits(*weight.shape) * gain / 32)
+        # The end of the text is never the likeliest token, so that replies have their full length.
+        model.get_output_embeddings().weight[SIZES["eos_token_id"]] = 0.0
+    return model.eval()
+
+
+def _four_bits(rows: int, columns: int) -> torch.Tensor:
+    """Blocks of 32 whole numbers from -8 to 7, -8 among them, times a scale of either sign: int4 can say them exactly."""
+    blocks = torch.randint(-8, 8, (rows, columns // 32, 32))
+    place = torch.randint(0, 32, (rows, columns // 32, 1))
+    blocks.scatter_(2, place, -8)
+    scales = (torch.rand(rows, columns // 32, 1) + 0.5) * (
+        2 * torch.randint(0, 2, (rows, columns // 32, 1)) - 1
+    )
+    return (blocks * scales).reshape(rows, columns)
 
 
 def tokenizer(folder: Path) -> None:
-    """A byte-level tokenizer made on the spot."""
+    """Write a byte-level tokenizer made on the spot."""
     own = Tokenizer(models.BPE())
     own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     own.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=SIZES["vocab_size"],
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    own.train_from_iterator(["def main():\n    return 1\n" * 20], trainer)
+    own.train_from_iterator([inspect.getsource(textwrap)], trainer)
     PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|end|>", bos_token="<|end|>").save_pretrained(
         folder
     )
 
 
+def greedy(model: Any, prompt: list[int]) -> dict[str, list[int]]:
+    """PyTorch's `tokens` after a `prompt`."""
+    tokens, step, cache = [], prompt, None
+    with torch.inference_mode():
+        for _ in range(REPLY):
+            out = model(input_ids=torch.tensor([step]), past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            step = [int(out.logits[0, -1].argmax())]
+            tokens += step
+    return {"prompt": prompt, "tokens": tokens}
+
+
+def prompts(vocabulary: int) -> dict[str, list[int]]:
+    """Random token ids, none of them the end of the text."""
+    random = torch.Generator().manual_seed(11)
+    return {
+        name: torch.randint(1, vocabulary, (length,), generator=random).tolist()
+        for name, length in PROMPTS.items()
+    }
+
+
 def main() -> None:
-    """Make the model, run the exporter's job on it, print what it found."""
+    """Make the model, run the exporter's jobs on it, print what they found and what PyTorch replies."""
     exporter, family, work = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     spec = importlib.util.spec_from_file_location(
         "exporter", f"{exporter}/__init__.py", submodule_search_locations=[exporter]
@@ -84,23 +139,33 @@ def main() -> None:
     sys.modules["exporter"] = importlib.util.module_from_spec(spec)
     from exporter import build, worker  # type: ignore[import-not-found]
 
-    if "--as-builder-is" in sys.argv:
-        build.BUILDERS["LlamaForCausalLM"] = build.LlamaModel
     source = work / "source"
-    tiny(family).save_pretrained(source)
+    model = tiny(family)
+    model.save_pretrained(source)
     tokenizer(source)
-    (work / "job").mkdir()
-    job = {
-        "source": str(source),
-        "work": str(work / "job"),
-        "precision": "fp32",
-        "device": "cpu",
-        "stop_ids": [0],
+    found: dict[str, Any] = {
+        "greedy": {name: greedy(model, prompt) for name, prompt in prompts(model.config.vocab_size).items()}
     }
-    try:
-        found = worker.run(job, lambda step: None)
-    except Exception as error:
-        found = {"error": f"{type(error).__name__}: {error}"}
+    broken = "--as-builder-is" in sys.argv
+    if broken:
+        build.BUILDERS["LlamaForCausalLM"] = build.LlamaModel
+    for precision, device in FORMS[:1] if broken else FORMS:
+        folder = work / f"{precision}-{device}"
+        folder.mkdir()
+        job = {
+            "source": str(source),
+            "work": str(folder),
+            "precision": precision,
+            "device": device,
+            "stop_ids": [0],
+        }
+        try:
+            found[folder.name] = worker.run(job, lambda step: None)
+        except Exception as error:
+            found[folder.name] = {"error": f"{type(error).__name__}: {error}"}
+        if broken:
+            # What the check refuses, for the comparison of replies to refuse as well.
+            build.build(model, folder / "staged", folder / "onnx", precision, device)
     print(json.dumps(found))
 
 

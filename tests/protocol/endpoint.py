@@ -58,6 +58,10 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
+            if not self.path.endswith("/chat/completions"):
+                self.rfile.read(length)
+                self._json(404, {"error": {"message": "no such page"}})
+                return
             endpoint.asked.append(json.loads(self.rfile.read(length)))
             if endpoint.status != 200:
                 self._json(endpoint.status, {"error": {"message": "scripted failure"}})

@@ -17,7 +17,16 @@ from lsp_server.features.handshake import initialize_result
 from lsp_server.server import create_server
 from tests.protocol.editor import SERVER, Editor
 
-HEAVY = ("torch", "transformers", "onnxruntime", "onnxruntime_genai", "huggingface_hub", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "onnxruntime_genai",
+    "huggingface_hub",
+    "numpy",
+    "jinja2",
+    "tokenizers",
+)
 
 
 def message(**content: Any) -> bytes:

@@ -16,10 +16,15 @@ class ScriptedEngine:
     """
 
     model = "scripted"
+    prompt_tokens = 4096
 
     def __init__(self, *replies: str | Callable[[], str]) -> None:
         self.replies = list(replies)
         self.asked: list[tuple[list[Message], Sampling]] = []
+
+    def count(self, messages: Sequence[Message], cancel: threading.Event) -> int | None:
+        """Cannot tell."""
+        return None
 
     def stream(
         self, messages: Sequence[Message], sampling: Sampling, cancel: threading.Event

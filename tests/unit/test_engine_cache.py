@@ -40,7 +40,7 @@ def test_a_prompt_goes_on_from_the_conversation_that_it_shares_most_with() -> No
     again, common = ask(held, [*FIRST, 7, 8])
     assert (again, common) == (first, 100)
     assert first.generator.rewound[-1] == 100
-    assert ask(held, SECOND) == (second, 99), "the last token of a prompt is computed anew"
+    assert ask(held, SECOND) == (second, 98), "the last two tokens of a prompt are computed anew"
 
 
 def test_the_longest_unused_is_dropped_when_the_budget_is_spent() -> None:

@@ -28,9 +28,11 @@ class Endpoint:
         self.error: dict[str, Any] = {}
         self.unstreamed: dict[str, Any] = {}
         """Error for whoever asks for the reply in one piece."""
+        self.model: dict[str, Any] = {"id": "listed-model"}
+        self.count: int | None = None
         self.silent_seconds = 0.0
         self.content_type = "text/event-stream; charset=utf-8"
-        self.models: list[str] | None = ["listed-model", "m", "team/*"]
+        self.models: list[str] | None = ["m", "team/*"]
         self.bodies: list[dict[str, Any]] = []
         self.authorization: str | None = None
         endpoint = self
@@ -45,18 +47,22 @@ class Endpoint:
                 if endpoint.models is None:
                     self.answer(b"<html>", 404)
                     return
-                listed = [{"id": each} for each in endpoint.models]
+                listed = [endpoint.model, *({"id": each} for each in endpoint.models)]
+                listed += [{"id": "other", "max_model_len": 3000}]
                 self.answer(json.dumps({"data": listed}).encode())
 
             def do_POST(self) -> None:
                 endpoint.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.authorization = self.headers.get("Authorization")
                 time.sleep(endpoint.silent_seconds)
-                if endpoint.unstreamed and not endpoint.bodies[-1]["stream"]:
+                if endpoint.unstreamed and not endpoint.bodies[-1].get("stream"):
                     self.answer(json.dumps(endpoint.unstreamed).encode(), 400)
                     return
                 if endpoint.status != 200:
                     self.answer(json.dumps(endpoint.error).encode())
+                    return
+                if self.path == "/tokenize":
+                    self.answer(json.dumps({"count": endpoint.count}).encode())
                     return
                 self.send_response(200)
                 self.send_header("Content-Type", endpoint.content_type)
@@ -173,13 +179,13 @@ def test_other_servers_errors_are_understood(
 def test_a_model_that_is_not_listed_is_refused_though_the_endpoint_would_answer(endpoint: Endpoint) -> None:
     endpoint.lines = [piece("x", "stop"), "[DONE]"]
     with pytest.raises(
-        Refused, match=r"no model 'other'; it has listed-model, m, team/\*: correct oci\.model"
+        Refused, match=r"no model 'wrong'; it has listed-model, m, team/\*, other: correct oci\.model"
     ):
-        ask(HttpEngine(endpoint.address, model="other"))
+        ask(HttpEngine(endpoint.address, model="wrong"))
     assert endpoint.bodies == []
     assert ask(HttpEngine(endpoint.address, model="team/one")) == "x"
     endpoint.models = None
-    assert ask(HttpEngine(endpoint.address, model="other")) == "x"
+    assert ask(HttpEngine(endpoint.address, model="wrong")) == "x"
 
 
 def test_a_web_page_is_no_reply(endpoint: Endpoint) -> None:
@@ -199,6 +205,35 @@ def test_usage_may_be_missing_or_empty(endpoint: Endpoint) -> None:
 def test_nothing_listening_is_said_with_the_setting_to_correct() -> None:
     with pytest.raises(EndpointDown, match=r"oci\.endpoint"):
         ask(HttpEngine("http://127.0.0.1:9", model="m"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "model", "room"), [(None, "", 4096), (2048, "", 1024), (None, "other", 1976)]
+)
+def test_the_prompt_keeps_to_the_context_that_the_endpoint_tells(
+    endpoint: Endpoint, listed: int | None, model: str, room: int
+) -> None:
+    endpoint.model["max_model_len"] = listed
+    assert HttpEngine(endpoint.address, model=model).prompt_tokens == room
+
+
+def test_an_endpoint_that_tells_nothing_gets_what_the_models_were_trained_on(endpoint: Endpoint) -> None:
+    endpoint.fails(500, "oops")
+    assert HttpEngine(endpoint.address).prompt_tokens == 4096
+    assert HttpEngine("http://127.0.0.1:9").prompt_tokens == 4096
+
+
+def test_tokens_are_counted_where_the_endpoint_can_and_asked_for_once_where_it_cannot(
+    endpoint: Endpoint,
+) -> None:
+    engine = HttpEngine(endpoint.address, model="m")
+    endpoint.count = 7
+    assert engine.count(ASK, threading.Event()) == 7
+    assert endpoint.bodies == [{"messages": [{"role": "user", "content": "hello"}], "model": "m"}]
+    endpoint.fails(404, "no such page")
+    assert engine.count(ASK, threading.Event()) is None
+    assert engine.count(ASK, threading.Event()) is None
+    assert len(endpoint.bodies) == 2
 
 
 @pytest.mark.parametrize("lines", [[piece("half")], [piece("half"), "{not json"], [piece("half"), "[DONE]"]])
@@ -246,8 +281,8 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 def test_the_language_server_imports_no_runtime_with_it() -> None:
     script = (
         "import sys, lsp_server.engine.client, lsp_server.engine.supervise\n"
-        "print([m for m in ('onnxruntime', 'onnxruntime_genai', 'torch', 'transformers', 'httpx', 'numpy')"
-        " if m in sys.modules])"
+        "heavy = ('onnxruntime', 'onnxruntime_genai', 'torch', 'transformers', 'httpx', 'numpy', 'jinja2')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

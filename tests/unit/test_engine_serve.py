@@ -35,6 +35,9 @@ class Pretender:
         self.heard: list[str] = []
         self.seeds: list[int | None] = []
 
+    def count(self, messages: Sequence[Message]) -> int:
+        return len(messages)
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         if len(messages) > 3:
             raise ContextTooLong("the conversation has 4 tokens and the model takes 3")
@@ -77,10 +80,14 @@ def body(**more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "hi"}], **more}
 
 
-@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/m", "/v1/chat/completions"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/v1/models", "/v1/models/m", "/v1/chat/completions", "/tokenize"]
+)
 async def test_every_route_refuses_a_wrong_token(path: str) -> None:
     async with await client(Pretender(), token="other") as http:
-        answer = await (http.post(path, json=body()) if "chat" in path else http.get(path))
+        answer = await (
+            http.post(path, json=body()) if path in ("/v1/chat/completions", "/tokenize") else http.get(path)
+        )
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
@@ -156,6 +163,17 @@ async def test_an_unknown_route_is_answered_in_openais_form(method: str, path: s
         answer = await http.request(method, path)
     assert answer.status_code == status
     assert f"no {method} {path} here" in answer.json()["error"]["message"]
+
+
+async def test_tokens_are_counted_though_they_are_too_many_to_be_answered() -> None:
+    async with await client(Pretender()) as http:
+        turns = [{"role": "user", "content": "x"}] * 5
+        counted = await http.post("/tokenize", json={"messages": turns})
+        refused = await http.post("/tokenize", json={"messages": []})
+        listed = (await http.get("/v1/models")).json()["data"][0]
+    assert counted.json() == {"count": 5, "max_model_len": 100}
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
+    assert listed["max_model_len"] == 100
 
 
 async def test_what_is_not_json_is_a_bad_request() -> None:

@@ -11,6 +11,7 @@ from textwrap import dedent
 import pytest
 
 from lsp_server.engine.protocol import Message
+from lsp_server.refine.budget import estimate
 from lsp_server.refine.events import Event, ReplyText, RoundDone, TestsStarted
 from lsp_server.refine.loop import Cancelled, NothingToFix, Options, refine
 from lsp_server.refine.proposal import Proposal, VerdictKind
@@ -121,6 +122,18 @@ def test_the_second_round_gets_the_failure_of_the_first(project: Callable[..., P
     assert turn.role == "user"
     assert turn.content.startswith("Execution result: \n")
     assert "assert 6 == 5" in turn.content
+
+
+def test_what_is_asked_keeps_to_what_the_engine_takes(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC + "\n\ndef other(a):\n    return a\n" * 60, test_calc=TEST_CALC)
+    engine = ScriptedEngine(fenced(WRONG), fenced("def add(a, b):\n    return 0\n"), fenced(RIGHT))
+    engine.prompt_tokens = 1500
+    request = FixRequest(Snapshot(folder), PurePosixPath("calc.py"))
+    assert refine(request, engine, OPTIONS, threading.Event(), lambda event: None).verified
+    assert len(engine.asked) == 3
+    for messages, _ in engine.asked:
+        assert estimate(messages) <= 1500
+        assert messages[0].content.startswith("The function `add` in `calc.py` has a bug")
 
 
 def test_a_repeated_candidate_is_not_run_but_told_and_asked_again_sampled(

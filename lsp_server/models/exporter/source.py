@@ -11,6 +11,8 @@ from transformers import (  # type: ignore[import-not-found,unused-ignore]
     AutoTokenizer,
 )
 
+from .stop import producible
+
 
 def load(source: Path) -> tuple[Any, Any]:
     """Return (model in float32 on the CPU, tokenizer).
@@ -48,8 +50,7 @@ def stage(model: Any, tokenizer: Any, folder: Path, stop_ids: list[int]) -> None
     model.config.save_pretrained(folder)
     own = model.generation_config.eos_token_id
     own_ids = own if isinstance(own, list) else [own] if own is not None else []
-    # Ids past the embedding (CL-34B, SC2-7B ship such) can never be produced.
-    ids = sorted({i for i in [*own_ids, *stop_ids] if 0 <= i < model.config.vocab_size})
+    ids = producible([*own_ids, *stop_ids], model.config.vocab_size)
     model.generation_config.eos_token_id = ids or None
     # A shipped sampling default would make "greedy" depend on the file it came from.
     for name, neutral in (("do_sample", False), ("temperature", None), ("top_p", None), ("top_k", None)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gguf
 import numpy as np
+from gguf import GGUFValueType
 from numpy.typing import NDArray
 
 KNOWN = ("gemma", "llama", "qwen2", "starcoder2")
@@ -61,6 +63,49 @@ class Architecture:
         return float(self.hidden) ** 0.5 if self.name == "gemma" else 1.0
 
 
+class _Reader(gguf.GGUFReader):
+    """The library's reader, but for arrays, which it takes apart into NumPy views: seconds for a large vocabulary."""
+
+    def _get_field_parts(
+        self, orig_offs: int, raw_type: int
+    ) -> tuple[int, list[NDArray[Any]], list[int], list[GGUFValueType]]:
+        """Bytes that a field takes, its parts, which of them are its data, and its types (of an array and its items)."""
+        if raw_type != GGUFValueType.ARRAY:
+            return super()._get_field_parts(orig_offs, raw_type)
+        kind = GGUFValueType(int(self._get(orig_offs, np.uint32)[0]))
+        count = int(self._get(orig_offs + 4, np.uint64)[0])
+        begin = end = orig_offs + 12
+        if kind == GGUFValueType.STRING:
+            whole: Any = self.data
+            order = "<" if self.endianess == gguf.GGUFEndian.LITTLE else ">"
+            length = struct.Struct(f"{order}Q")
+            for _ in range(count):
+                end += 8 + length.unpack_from(whole, end)[0]
+            items: NDArray[Any] = self._get(begin, np.uint8, end - begin)
+        elif kind in self.gguf_scalar_to_np:
+            items = self._get(begin, self.gguf_scalar_to_np[kind], count)
+            end += items.nbytes
+        else:
+            raise ValueError(f"an array of {kind.name}")
+        return end - orig_offs, [items], [0], [GGUFValueType.ARRAY, kind]
+
+    def value(self, key: str) -> Any:
+        """The value of a metadata key, or None."""
+        field = self.fields.get(key)
+        if field is None or field.types[0] != GGUFValueType.ARRAY:
+            return None if field is None else field.contents()
+        items = field.parts[field.data[0]]
+        if field.types[1] != GGUFValueType.STRING:
+            return items.tolist()
+        found, at, whole = [], 0, items.tobytes()
+        order: Literal["little", "big"] = "little" if self.endianess == gguf.GGUFEndian.LITTLE else "big"
+        while at < len(whole):
+            begin = at + 8
+            at = begin + int.from_bytes(whole[at:begin], order)
+            found.append(whole[begin:at].decode("utf-8"))
+        return found
+
+
 class GgufFile:
     """A GGUF file, mapped into memory.
 
@@ -73,16 +118,23 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            reader = gguf.GGUFReader(path)
-        except (ValueError, IndexError, KeyError, OSError) as error:
-            raise UnsupportedFile(f"{path} cannot be read as a GGUF file: {error}") from error
-        self._fields = reader.fields
-        self.tensors = {tensor.name: tensor for tensor in reader.tensors}
+            with path.open("rb") as stream:
+                if stream.read(4) != b"GGUF":
+                    raise UnsupportedFile(f"{path} is no GGUF file")
+            self._reader = _Reader(path)
+        except (ValueError, IndexError, KeyError, struct.error) as error:
+            # The library finds the end of a file only when a piece of it is missing.
+            raise UnsupportedFile(
+                f"{path} is cut short, damaged, or of a newer format than is known here ({error})"
+            ) from error
+        except OSError as error:
+            raise UnsupportedFile(f"{path} cannot be read: {error}") from error
+        self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
 
     def field(self, key: str, default: Any = None) -> Any:
         """The value of a metadata key, or `default`."""
-        found = self._fields.get(key)
-        return default if found is None else found.contents()
+        found = self._reader.value(key)
+        return default if found is None else found
 
     def need(self, key: str) -> Any:
         """The value of a metadata key.
@@ -128,8 +180,10 @@ def read(file: GgufFile) -> Architecture:
         raise UnsupportedFile(
             f"only {rotated} of {head_size} channels are rotated, which is not converted here"
         )
+    if "token_embd.weight" not in file.tensors:
+        raise UnsupportedFile("it has no weights: it is a vocabulary alone, or one of several parts")
     epsilon = "attention.layer_norm_epsilon" if name == "starcoder2" else "attention.layer_norm_rms_epsilon"
-    return Architecture(
+    shape = Architecture(
         name=name,
         layers=int(value("block_count")),
         hidden=hidden,
@@ -145,11 +199,37 @@ def read(file: GgufFile) -> Architecture:
         rope_interleaved=name == "llama",
         window=int(value("attention.sliding_window", 0)),
     )
+    _check_tensors(file, shape)
+    return shape
 
 
 def _rope_factor(file: GgufFile, name: str) -> float:
-    kind = file.field(f"{name}.rope.scaling.type", "none")
-    factor = file.field(f"{name}.rope.scaling.factor", file.field(f"{name}.rope.scale_linear", 1.0))
-    if kind not in ("none", "linear") or "rope_freqs.weight" in file.tensors:
+    # A factor without a type is linear, as it is to llama.cpp.
+    kind = file.field(f"{name}.rope.scaling.type", "linear")
+    if "rope_freqs.weight" in file.tensors:
+        kind = "llama3"
+    if kind not in ("none", "linear"):
         raise UnsupportedFile(f"its rotary scaling ('{kind}') is not converted here; linear scaling is")
-    return float(factor) or 1.0
+    factor = file.field(f"{name}.rope.scaling.factor", file.field(f"{name}.rope.scale_linear", 1.0))
+    return float(factor) or 1.0 if kind == "linear" else 1.0
+
+
+def _check_tensors(file: GgufFile, shape: Architecture) -> None:
+    """Refuse a network that has parts which the conversion would leave out, or lacks some that it needs."""
+    parts = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_up", "ffn_down"]
+    if shape.gated:
+        parts.append("ffn_gate")
+    stems = {f"blk.{layer}.{part}" for layer in range(shape.layers) for part in parts} | {"output_norm"}
+    if missing := {f"{stem}.weight" for stem in stems} - file.tensors.keys():
+        raise UnsupportedFile(
+            f"it has no tensor '{min(missing)}': it is another kind of {shape.name}, or one of several parts"
+        )
+    known = {f"{stem}.{kind}" for stem in [*stems, "output"] for kind in ("weight", "bias")}
+    if unknown := file.tensors.keys() - known - {"token_embd.weight"}:
+        raise UnsupportedFile(
+            f"it has a tensor '{min(unknown)}', which a {shape.name} that is converted here has not"
+        )
+    for stem in [*stems, "token_embd", "output"]:
+        tensor = file.tensors.get(f"{stem}.weight")
+        if tensor is not None and len(tensor.shape) > 1 and tensor.shape[0] % 32:
+            raise UnsupportedFile(f"'{tensor.name}' has rows of {tensor.shape[0]} weights, no multiple of 32")

@@ -70,49 +70,70 @@ def convert(data: NDArray[np.uint8], kind: Type, bits: Bits) -> Blocks:
         bits: of the result.
 
     Returns:
-        Exactly the file's weights for Q4_0, and for Q8_0 at 8 bits; for Q4_K its scales and values, with the zero
-        point rounded to a whole step (4 bits) or to an eighth of one (8 bits); requantised for any other.
+        Exactly the file's weights for Q4_0, and for Q8_0 at 8 bits; for Q4_1 and Q4_K their scales and values, with
+        the zero point rounded to a whole step (4 bits) or to an eighth of one (8 bits); requantised for any other,
+        and for a block whose zero point is out of range.
     """
     if kind == Type.Q8_0 and bits == 8:
         return Blocks.pack(8, *_q8_0(data))
-    if kind in (Type.Q4_0, Type.Q4_K):
-        return _affine(*(_q4_k(data) if kind == Type.Q4_K else _q4_0(data)), bits)
-    return nearest(np.asarray(gguf.quants.dequantize(data, kind), dtype=np.float32), bits)
+    if kind in _AFFINE:
+        return _affine(*_AFFINE[kind](data), bits)
+    weights = np.asarray(gguf.quants.dequantize(data, kind), dtype=np.float32)
+    return Blocks.pack(bits, *_nearest(weights.reshape(len(weights), -1, BLOCK), bits))
 
 
-def nearest(weights: NDArray[np.float32], bits: Bits) -> Blocks:
-    """Quantise rows of weights [rows, columns]: at 4 bits each block from its smallest to its largest, zero included;
-    at 8 bits evenly about zero, which loses nothing that counts and is faster to do."""
-    rows, columns = weights.shape
-    blocks = weights.reshape(rows, columns // BLOCK, BLOCK)
+def _nearest(
+    blocks: NDArray[np.float32], bits: Bits
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """Values, scales and zeros of weights [..., 32].
+
+    At 4 bits each block reaches from its smallest to its largest, zero included; at 8 bits evenly to both sides of
+    zero, which loses nothing that counts and is faster to do.
+    """
     if bits == 8:
-        low = -np.abs(blocks).max(-1)
-        scales, zeros = low / np.float32(-127), np.full(low.shape, 128, dtype=np.float32)
+        scales = np.abs(blocks).max(-1) / np.float32(127)
+        low = np.full(scales.shape, -128, dtype=np.float32)
     else:
         low = np.minimum(blocks.min(-1), np.float32(0))
         scales = (np.maximum(blocks.max(-1), np.float32(0)) - low) / np.float32(15)
-        zeros = np.rint(-low / np.where(scales > 0, scales, np.float32(1)))
-    scales = np.where(scales > 0, scales, np.float32(1))
-    steps = blocks * (1 / scales)[..., None]
+    # A step below the smallest normal number is none: dividing by it would not be exact to a step, or overflow.
+    scales = np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1))
+    zeros = -low if bits == 8 else np.rint(-low / scales).clip(0, 15)
+    steps = blocks / scales[..., None]
     steps += zeros[..., None]
     np.rint(steps, out=steps)
     np.clip(steps, 0, (1 << bits) - 1, out=steps)
-    return Blocks.pack(bits, steps.astype(np.uint8), scales, zeros.astype(np.uint8))
+    return steps.astype(np.uint8), scales, zeros.astype(np.uint8)
 
 
 def _affine(
     values: NDArray[np.uint8], scales: NDArray[np.float32], lows: NDArray[np.float32], bits: Bits
 ) -> Blocks:
     """Blocks of `scale * value - low`, value from 0 to 15."""
+    top = (1 << bits) - 1
+    weights = scales[..., None] * values - lows[..., None]
     if bits == 8:
         # Eight steps for each of four bits leave room for a zero point to an eighth of one.
         values, scales = values * np.uint8(8), scales / np.float32(8)
     flat = scales == 0
-    # A block without a scale is the constant -low.
-    scales = np.where(flat, np.where(lows > 0, lows, 1.0), scales).astype(np.float32)
-    values = np.where(flat[..., None], np.uint8(0), values)
-    zeros = np.rint(lows / scales).clip(0, (1 << bits) - 1).astype(np.uint8)
+    zeros = np.rint(np.divide(lows, scales, out=np.zeros_like(lows), where=~flat))
+    # Such blocks are rare: all their weights are of one sign, or their scale's own rounding was coarse.
+    out = flat | (zeros < 0) | (zeros > top)
+    zeros = zeros.clip(0, top).astype(np.uint8)
+    if out.any():
+        values, scales = values.copy(), scales.copy()
+        values[out], scales[out], zeros[out] = _nearest(weights[out], bits)
     return Blocks.pack(bits, values, scales, zeros)
+
+
+def _q4_1(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Values [rows, blocks, 32], scales and lows [rows, blocks]: a scale, an offset, and values as Q4_0 has them."""
+    rows = data.shape[0]
+    blocks = data.reshape(-1, 20)
+    parts = blocks[:, 0:4].copy().view(np.float16).astype(np.float32)
+    packed = blocks[:, 4:]
+    values = np.concatenate([packed & np.uint8(15), packed >> np.uint8(4)], axis=1).reshape(rows, -1, BLOCK)
+    return values, parts[:, 0].reshape(rows, -1), -parts[:, 1].reshape(rows, -1)
 
 
 def _q4_k(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
@@ -140,6 +161,9 @@ def _q4_0(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float3
     packed = blocks[:, 2:]
     values = np.concatenate([packed & np.uint8(15), packed >> np.uint8(4)], axis=1).reshape(rows, -1, BLOCK)
     return values, scales, 8 * scales
+
+
+_AFFINE = {Type.Q4_0: _q4_0, Type.Q4_1: _q4_1, Type.Q4_K: _q4_k}
 
 
 def _q8_0(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:

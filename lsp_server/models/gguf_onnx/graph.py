@@ -283,7 +283,7 @@ class _Writer:
             out = self._node("MatMul", name, [source, self._store.add(f"{name}/weight", matrix.T)])
         biases = [f"{part.removesuffix('weight')}bias" for part in parts]
         if biases[0] in self._file.tensors:
-            stacked = np.concatenate([self._file.rows(bias) for bias in biases])
+            stacked = np.concatenate([self._file.rows(bias, 0, rows) for bias in biases])
             out = self._node("Add", f"{name}/biased", [out, self._store.add(f"{name}.bias", stacked)])
         return out
 

@@ -23,8 +23,12 @@ def identify(path: Path, name: str = "", family: Family | None = None) -> ModelE
         family: chat format where the file has no template; None: guessed from its architecture and vocabulary.
 
     Raises:
-        UnsupportedFile: no GGUF file, or one that is not converted here.
+        UnsupportedFile: no GGUF file, or one that is not converted here, or a name that cannot be a folder's.
     """
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise architecture.UnsupportedFile(
+            f"'{name}' cannot be its name: write letters, digits, '.', '-' and '_'"
+        )
     file = architecture.GgufFile(path)
     shape = architecture.read(file)
     return ModelEntry(

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from .architecture import GgufFile, UnsupportedFile
 
-CONTROL, USER_DEFINED = 3, 4
+UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 """Values of `tokenizer.ggml.token_type` that are matched whole before anything is split."""
 
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -39,11 +39,11 @@ def write(file: GgufFile, folder: Path) -> None:
         raise UnsupportedFile(f"its vocabulary is of the kind '{kind}', which is not converted here")
     kinds = file.field("tokenizer.ggml.token_type", [])
     for special in (True, False):
-        wanted = CONTROL if special else USER_DEFINED
+        wanted = (CONTROL, UNKNOWN) if special else (USER_DEFINED,)
         added = [
             AddedToken(token, special=special, normalized=False)
             for token, type_ in zip(tokens, kinds, strict=False)
-            if type_ == wanted
+            if type_ in wanted
         ]
         tokenizer.add_special_tokens(added) if special else tokenizer.add_tokens(added)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
@@ -68,9 +68,12 @@ def stop_ids(file: GgufFile) -> list[int]:
 def _byte_level(file: GgufFile, tokens: list[str]) -> Tokenizer:
     merges = [tuple(merge.split(" ", 1)) for merge in file.need("tokenizer.ggml.merges")]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    try:
+        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    except Exception as error:  # The library raises bare Exceptions.
+        raise UnsupportedFile(f"its vocabulary is damaged: {error}") from error
     bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    way = file.field("tokenizer.ggml.pre", "default")
+    way = _way_to_split(file, vocabulary)
     if way == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
         split = [pre_tokenizers.Split(Regex(QWEN2), "isolated"), bytes_only]
@@ -82,13 +85,24 @@ def _byte_level(file: GgufFile, tokens: list[str]) -> Tokenizer:
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
-    elif way in ("default", "gpt-2"):
+    elif way == "gpt-2":
         split = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
     else:
         raise UnsupportedFile(f"it splits text in the way '{way}', which is not converted here")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _way_to_split(file: GgufFile, vocabulary: dict[str, int]) -> str:
+    """What the file names, or, for files from before there was a name for it, what its network was trained with."""
+    named = str(file.field("tokenizer.ggml.pre", "default"))
+    if named != "default":
+        return named
+    network = file.need("general.architecture")
+    if network == "llama" and "<｜begin▁of▁sentence｜>" in vocabulary and "<|EOT|>" in vocabulary:
+        return "deepseek-coder"
+    return {"qwen2": "qwen2", "starcoder2": "starcoder"}.get(network, named)
 
 
 def _sentence_piece(file: GgufFile, tokens: list[str]) -> Tokenizer:

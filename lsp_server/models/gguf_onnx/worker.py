@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lsp_server.models.exporter.acceptance import ParityError
+from lsp_server.models.exporter.stop import producible
 
 from . import architecture, check, graph, runtime_config, tokenizer
 
@@ -56,7 +57,9 @@ def run(job: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any]:
     folder = work / "onnx"
     folder.mkdir()
     tokenizer.write(file, folder)
-    ends = sorted({i for i in [*tokenizer.stop_ids(file), *job["stop_ids"]] if 0 <= i < shape.vocabulary})
+    ends = producible([*tokenizer.stop_ids(file), *job["stop_ids"]], shape.vocabulary)
+    if not ends:
+        raise architecture.UnsupportedFile("it names no token that ends a reply")
     beginning = file.field("tokenizer.ggml.bos_token_id")
     (folder / "genai_config.json").write_text(
         runtime_config.genai_config(shape, ends, beginning), encoding="utf-8"

@@ -1,0 +1,105 @@
+"""Which models fit a memory, at which precision and up to what context: arithmetic on the catalog's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .catalog import DEFAULT, Device, ModelEntry, Precision
+
+RESERVE: dict[Device, int] = {"cuda": 2_000_000_000, "cpu": 3_000_000_000}
+"""Bytes that are not for weights and cache. On a GPU: CUDA's own, workspaces, a prompt chunk's logits, and embeddings,
+which an export leaves unquantised. In main memory also the system, the editor and the tests."""
+PRECISIONS: dict[Device, tuple[Precision, ...]] = {"cuda": ("int4", "fp16"), "cpu": ("int4", "fp32")}
+"""What is worth asking about: on a CPU the runtime widens fp16 to fp32 as it loads it (195 MB of weights took 439 MB),
+and nobody gains by fp32 on a GPU."""
+LEAST_CONTEXT = 4096
+"""Tokens that a model must have room for to be recommended: the longest prompt of the family's training."""
+
+Sizes = Mapping[tuple[str, Precision], int]
+"""Bytes of the weights of exported models, by id and precision: truer than parameters times bits."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A model at one precision in a given memory."""
+
+    precision: Precision
+    weights: int
+    """Bytes."""
+    room: int
+    """Bytes that are left for the cache; negative: so much is missing for the weights alone."""
+    context: int
+    """Most tokens of prompt and reply; 0: it does not fit."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model in a given memory."""
+
+    entry: ModelEntry
+    token_bytes: int
+    """Bytes of cache a token."""
+    forms: tuple[Form, ...]
+    """At each precision, the smallest first."""
+
+    def form(self, precision: Precision) -> Form:
+        """The model at one precision."""
+        return next(form for form in self.forms if form.precision == precision)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to take, and why."""
+
+    fit: Fit
+    form: Form
+    reason: str
+
+
+def token_bytes(entry: ModelEntry, device: Device) -> int:
+    """Bytes of cache a token: float16, but float32 on a CPU."""
+    return entry.kv_bytes * (2 if device == "cpu" else 1)
+
+
+def fit(entry: ModelEntry, memory: int, device: Device, sizes: Sizes | None = None) -> Fit:
+    """Say what of a model fits.
+
+    Args:
+        entry: the model.
+        memory: bytes in all.
+        device: where these are.
+        sizes: what is known of exported models.
+    """
+    per_token = token_bytes(entry, device)
+    forms = []
+    for precision in PRECISIONS[device]:
+        weights = (sizes or {}).get((entry.id, precision)) or entry.weight_bytes(precision)
+        room = memory - RESERVE[device] - weights
+        forms.append(Form(precision, weights, room, min(entry.context, max(0, room) // per_token)))
+    return Fit(entry, per_token, tuple(forms))
+
+
+def recommend(fits: Sequence[Fit], device: Device, least: int = LEAST_CONTEXT) -> Recommendation | None:
+    """Choose a model at int4: every token of a reply reads all weights, so fewer bytes of them are faster, too.
+
+    Args:
+        fits: to choose from; the user's own are left out, for nothing is known of them but their size.
+        device: where it is to run.
+        least: tokens that there must be room for.
+
+    Returns:
+        None if none has that room.
+    """
+    able = [each for each in fits if each.form("int4").context >= least and not each.entry.path]
+    if not able:
+        return None
+    usual = next((each for each in able if each.entry.id == DEFAULT), None)
+    if device == "cpu" and usual:
+        return Recommendation(
+            usual,
+            usual.form("int4"),
+            "on a CPU speed decides, and a token takes as long as reading all weights",
+        )
+    best = max(able, key=lambda each: each.entry.parameters)
+    return Recommendation(best, best.form("int4"), f"the largest that leaves room for {least} tokens")
