@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from lsp_server import __version__, model_commands
 from lsp_server.interrupt import cancel_on_interrupt
 
 if TYPE_CHECKING:
+    from lsp_server.engine.runfile import Running
     from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request, Snapshot
     from lsp_server.settings import Settings
@@ -96,7 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--context", type=int, default=0, metavar="TOKENS", help="most of prompt and reply together (8192)"
     )
-    serve.add_argument("--stop", action="store_true", help="end the engine that runs for this model")
+    what = serve.add_mutually_exclusive_group()
+    what.add_argument("--stop", action="store_true", help="end the engine that runs for this model")
+    what.add_argument(
+        "--print-endpoint",
+        action="store_true",
+        help="print address and token for other programs, as shell exports; starts the engine if none runs",
+    )
     serve.set_defaults(run=_serve)
 
     lsp = commands.add_parser("lsp", help="the language server, on standard input and output")
@@ -292,15 +300,40 @@ def _serve(options: argparse.Namespace) -> int:
     if options.stop:
         print("Stopped." if supervise.stop(model) else f"No engine runs for {model}.")
         return 0
+    if options.print_endpoint:
+        engine = supervise.LocalEngine(
+            model, options.idle * 60, notice=lambda text: print(text, file=sys.stderr)
+        )
+        print(_exports(engine.ensure()))
+        return 0
     running = supervise.status(model)
     if running.endpoint:
         print(f"An engine runs for {model} already: {running.endpoint}, process {running.pid}.")
         return 0
     from lsp_server.engine.serve import serve
 
-    context = options.context or supervise.CONTEXT
-    serve(model, port=options.port, idle_seconds=options.idle * 60, context=context)
+    def say(running: Running) -> None:
+        print(f"Serving {model} at {running.endpoint}. Other programs need its token:", flush=True)
+        print(f'  eval "$(oci-companion serve --model {model} --print-endpoint)"', flush=True)
+
+    serve(
+        model,
+        port=options.port,
+        idle_seconds=options.idle * 60,
+        context=options.context or supervise.CONTEXT,
+        ready=say,
+    )
     return 0
+
+
+def _exports(running: Running) -> str:
+    """Address and token of an engine, under the names that the openai SDK, llm and aider read."""
+    named = {
+        "OPENAI_BASE_URL": running.endpoint,
+        "OPENAI_API_BASE": running.endpoint,
+        "OPENAI_API_KEY": running.token,
+    }
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in named.items())
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -12,11 +12,13 @@ Errors, all of them EngineError:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,6 +35,8 @@ ASK_SECONDS = 5.0
 """Longest wait for what is only good to know; without it there is an estimate."""
 BACKGROUND = 1
 """`priority` of a request that all made by hand go before."""
+LISTED = 8
+"""Models that a message names."""
 CANCEL_POLL = 0.05
 """Seconds between two looks at `cancel` while nothing arrives."""
 
@@ -83,6 +87,7 @@ class HttpEngine:
         self._local = parts.hostname in ("127.0.0.1", "localhost", "::1")
         self._token = token
         self._model = model
+        self._listed = False
         self._priority = priority
         self._counts = True
 
@@ -155,32 +160,70 @@ class HttpEngine:
     ) -> None:
         """Runs on the reader's thread: put every piece of the reply into `arrived`."""
         import httpx
-        from httpx_sse import aconnect_sse
 
         self.last_cost = None
-        streaming = False
         try:
             async with self._client() as client:
-                if not self._model:
-                    self._model = await self._first_model(client)
-                body = self._body(messages, sampling)
-                async with aconnect_sse(
-                    client, "POST", f"{self.endpoint}/chat/completions", json=body
-                ) as source:
-                    await self._check(source.response)
-                    streaming = True
-                    await self._pieces(source, arrived)
+                if not self._listed:
+                    self._model = await self._listed_model(client)
+                    self._listed = True
+                await self._reply(client, self._body(messages, sampling), arrived)
         except httpx.ConnectError as error:
             raise EndpointDown(
                 f"nothing answers at {self.endpoint} ({error}): start the server there, or correct the setting "
                 "oci.endpoint (empty: the companion starts its own)"
             ) from error
         except httpx.HTTPError as error:
-            if streaming or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
-                raise self._broken(str(error) or type(error).__name__) from error
             raise EndpointDown(
                 f"{self.endpoint} could not be asked: {error or type(error).__name__}"
             ) from error
+
+    async def _reply(
+        self,
+        client: httpx.AsyncClient,
+        body: dict[str, Any],
+        arrived: queue.SimpleQueue[str | Exception | None],
+    ) -> None:
+        import httpx
+        from httpx_sse import aconnect_sse
+
+        begun = False
+        try:
+            async with aconnect_sse(client, "POST", f"{self.endpoint}/chat/completions", json=body) as source:
+                await self._check(source.response)
+                self._need_stream(source.response)
+                async for text in self._pieces(source):
+                    begun = True
+                    if text:
+                        arrived.put(text)
+        except (StreamBroken, httpx.RemoteProtocolError, httpx.ReadError) as error:
+            if not begun:
+                await self._ask_why(body)
+            if isinstance(error, StreamBroken):
+                raise
+            raise self._broken(str(error) or type(error).__name__) from error
+
+    async def _ask_why(self, body: dict[str, Any]) -> None:
+        """Raise what is wrong with a request whose stream broke off before it began, if the endpoint tells.
+
+        llama-cpp-python says 200 before it looks at the prompt, so it can tell only when asked for one piece.
+        """
+        import httpx
+
+        whole = {name: value for name, value in body.items() if name != "stream_options"}
+        whole |= {"stream": False, "max_tokens": 1}
+        with contextlib.suppress(httpx.HTTPError):
+            # A client of its own: the server closes the connection that it broke off on.
+            async with self._client() as client:
+                await self._check(await client.post(f"{self.endpoint}/chat/completions", json=whole))
+
+    def _need_stream(self, response: httpx.Response) -> None:
+        kind = response.headers.get("content-type", "nothing").partition(";")[0]
+        if kind != "text/event-stream":
+            raise Refused(
+                f"{self.endpoint} answers with {kind} instead of a streamed reply: oci.endpoint must be the address "
+                "of an OpenAI-compatible server, up to and with its /v1"
+            )
 
     def _broken(self, reason: str) -> StreamBroken:
         return StreamBroken(
@@ -219,63 +262,76 @@ class HttpEngine:
             body["priority"] = self._priority
         return body
 
-    async def _first_model(self, client: httpx.AsyncClient) -> str:
+    async def _listed_model(self, client: httpx.AsyncClient) -> str:
+        """Return the model to ask for, as the endpoint lists it.
+
+        Some servers, llama.cpp's among them, answer to any name with the model they have: a name that is not listed
+        is refused here, lest a receipt names a model that never answered.
+        """
         response = await client.get(f"{self.endpoint}/models")
+        if not response.is_success and self._model and response.status_code not in (401, 403):
+            # A server need not list its models.
+            return self._model
         await self._check(response)
-        try:
-            return str(response.json()["data"][0]["id"])
-        except (ValueError, LookupError, TypeError) as error:
-            raise Refused(f"{self.endpoint} lists no model; name one in the setting oci.model") from error
+        listed = _model_ids(response.text)
+        if not listed and not self._model:
+            raise Refused(f"{self.endpoint} lists no model; name one in the setting oci.model")
+        # A gateway may list a pattern, such as `team/*`.
+        if not self._model or not listed or any(fnmatchcase(self._model, each) for each in listed):
+            return self._model or listed[0]
+        raise Refused(
+            f"{self.endpoint} has no model '{self._model}'; it has {', '.join(listed[:LISTED])}"
+            f"{', …' * (len(listed) > LISTED)}: correct oci.model or oci.endpoint"
+        )
 
     async def _check(self, response: httpx.Response) -> None:
         """Turn an HTTP error into an EngineError with its remedy."""
         if response.is_success:
             return
-        text = (await response.aread()).decode(errors="replace")
-        message, code = _error_fields(text)
+        error = _told((await response.aread()).decode(errors="replace"))
         status = response.status_code
-        if code == "context_length_exceeded" or "context length" in message.lower():
-            raise ContextTooLong(message)
+        if error.context:
+            raise ContextTooLong(error.message)
         if status in (401, 403):
             raise Refused(
-                f"{self.endpoint} refuses the token ({message}): set the right one for this endpoint"
+                f"{self.endpoint} refuses the token ({error.message}): set the right one for this endpoint"
             )
-        if status == 404:
+        if status == 404 or error.code == "model_not_found":
             raise Refused(
-                f"{self.endpoint} has no model '{self._model}' or no chat there ({message}): correct oci.model or "
-                "oci.endpoint"
+                f"{self.endpoint} has no model '{self._model}' or no chat there ({error.message}): correct oci.model "
+                "or oci.endpoint"
             )
-        raise self._failure(message, code, f"status {status}")
+        raise self._failure(error, f"status {status}")
 
-    def _failure(self, message: str, code: str | None, where: str) -> Refused:
-        if code == "out_of_memory" or "out of memory" in message.lower():
+    def _failure(self, error: _Told, where: str) -> Refused:
+        if error.code == "out_of_memory" or "out of memory" in error.message.lower():
             return Refused(
-                f"the model ran out of memory ({message}): close what uses it, take a smaller model, or lower the "
-                "context (oci-companion serve --context)"
+                f"the model ran out of memory ({error.message}): close what uses it, take a smaller model, or lower "
+                "the context (oci-companion serve --context)"
             )
-        return Refused(f"{self.endpoint} answered with an error ({where}): {message}")
+        return Refused(f"{self.endpoint} answered with an error ({where}): {error.message}")
 
-    async def _pieces(self, source: Any, arrived: queue.SimpleQueue[str | Exception | None]) -> None:
+    async def _pieces(self, source: Any) -> AsyncIterator[str]:
+        """Yield the text of every event, also where it is empty."""
         finish_reason: str | None = None
-        ended = False
         async for event in source.aiter_sse():
             if event.data == "[DONE]":
-                ended = True
                 break
             try:
                 data = json.loads(event.data)
             except ValueError as error:
                 raise self._broken(f"sent {event.data[:80]!r}") from error
-            if "error" in data:
-                raise self._failure(*_error_fields(event.data), "in mid-reply")
+            if data.get("error"):
+                told = _told(event.data)
+                raise ContextTooLong(told.message) if told.context else self._failure(told, "in mid-reply")
             for choice in data.get("choices") or []:
-                if text := (choice.get("delta") or {}).get("content"):
-                    arrived.put(text)
+                yield (choice.get("delta") or {}).get("content") or ""
                 finish_reason = choice.get("finish_reason") or finish_reason
             if data.get("usage"):
                 self.last_cost = _cost(data, finish_reason)
-        if not ended and finish_reason is None:
-            raise self._broken("the stream ended without its end mark")
+        # llama-cpp-python says [DONE] also when it drops a reply for another client's request.
+        if finish_reason is None:
+            raise self._broken("the stream ended, and not because the reply had")
 
 
 class _Reader(threading.Thread):
@@ -314,24 +370,48 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
-def _error_fields(text: str) -> tuple[str, str | None]:
-    """Message and code of an error body, in OpenAI's form or any other."""
+@dataclass(frozen=True)
+class _Told:
+    """What an error body says."""
+
+    message: str
+    code: str | None = None
+    context: bool = False
+    """Whether it says that the prompt does not fit."""
+
+
+def _told(text: str) -> _Told:
+    """Read an error body in OpenAI's form, llama.cpp's, FastAPI's, or any other."""
     try:
-        error = json.loads(text)
-        error = error.get("error", error)
-        if isinstance(error, dict):
-            return str(error.get("message") or error), error.get("code")
-        return str(error), None
+        body = json.loads(text)
+        error = body.get("error") or body.get("detail") or body
     except (ValueError, AttributeError):
-        return text[:300].strip() or "no message", None
+        return _Told(text[:300].strip() or "no message")
+    if not isinstance(error, dict):
+        return _Told(str(error))
+    message, code = str(error.get("message") or error), error.get("code")
+    context = (
+        code == "context_length_exceeded"
+        or error.get("type") == "exceed_context_size_error"
+        or any(phrase in message.lower() for phrase in ("context length", "context size", "context window"))
+    )
+    return _Told(message, code if isinstance(code, str) else None, context)
+
+
+def _model_ids(text: str) -> list[str]:
+    """Ids in the answer of `/models`; none if it is not one."""
+    try:
+        return [str(model["id"]) for model in json.loads(text)["data"]]
+    except (ValueError, LookupError, TypeError):
+        return []
 
 
 def _cost(data: dict[str, Any], finish_reason: str | None) -> Cost:
     usage, timings = data["usage"], data.get("timings") or {}
     return Cost(
-        prompt_tokens=usage.get("prompt_tokens", 0),
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
-        completion_tokens=usage.get("completion_tokens", 0),
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        completion_tokens=usage.get("completion_tokens") or 0,
         queued_seconds=timings.get("queued_seconds"),
         prefill_seconds=timings.get("prefill_seconds"),
         decode_seconds=timings.get("decode_seconds"),

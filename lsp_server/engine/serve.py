@@ -13,13 +13,14 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -49,6 +50,7 @@ def serve(
     idle_seconds: float = IDLE_SECONDS,
     context: int = CONTEXT,
     threads: int | None = None,
+    ready: Callable[[runfile.Running], None] | None = None,
 ) -> None:
     """Serve a model until it has been idle for a while, or the process is told to end.
 
@@ -59,6 +61,7 @@ def serve(
         idle_seconds: seconds without a request after which the server ends, and so gives its memory back.
         context: most tokens of prompt and reply.
         threads: compute threads; None: one a physical core.
+        ready: told how to reach the server, once it listens; the model may still be loading.
 
     Raises:
         EngineError: the model is not installed, the host is not loopback, or the port is taken.
@@ -89,10 +92,16 @@ def serve(
         )
         return session
 
-    asyncio.run(_run(running, listener, idle_seconds, load))
+    asyncio.run(_run(running, listener, idle_seconds, load, ready or (lambda running: None)))
 
 
-async def _run(running: runfile.Running, listener: socket.socket, idle_seconds: float, load: Any) -> None:
+async def _run(
+    running: runfile.Running,
+    listener: socket.socket,
+    idle_seconds: float,
+    load: Callable[[], Session],
+    ready: Callable[[runfile.Running], None],
+) -> None:
     desk = Desk(load)
     app = build_app(running, desk)
     config = uvicorn.Config(
@@ -106,6 +115,7 @@ async def _run(running: runfile.Running, listener: socket.socket, idle_seconds: 
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     runfile.write(running)
     log.info("serving %s at %s, process %d", running.model, running.endpoint, running.pid)
+    ready(running)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -130,7 +140,11 @@ async def _end_when_idle(server: uvicorn.Server, desk: Desk, idle_seconds: float
 
 
 def build_app(running: runfile.Running, desk: Desk) -> Starlette:
-    """The web application: four routes, each refusing whoever has not the token."""
+    """The web application: health, models, chat and token counts, each refusing whoever has not the token."""
+
+    def model() -> dict[str, Any]:
+        known = {"id": running.model, "object": "model", "created": 0, "owned_by": "oci-companion"}
+        return known | ({"max_model_len": desk.context} if desk.context else {})
 
     def allowed(request: Request) -> bool:
         expected = f"Bearer {running.token}"
@@ -145,10 +159,13 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
     async def models(request: Request) -> Response:
         if not allowed(request):
             return _unauthorized()
-        model = {"id": running.model, "object": "model", "created": 0, "owned_by": "oci-companion"}
-        if desk.context:
-            model["max_model_len"] = desk.context
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": [model()]})
+
+    async def one_model(request: Request) -> Response:
+        if not allowed(request):
+            return _unauthorized()
+        wanted = request.path_params["model"]
+        return JSONResponse(model()) if wanted == running.model else _no_model(running.model, wanted)
 
     async def chat_completions(request: Request) -> Response:
         return await answered(request, _complete(request, running.model, desk))
@@ -179,9 +196,11 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
         routes=[
             Route("/health", health),
             Route("/v1/models", models),
+            Route("/v1/models/{model:path}", one_model),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/tokenize", tokenize, methods=["POST"]),
-        ]
+        ],
+        exception_handlers={HTTPException: _no_route},
     )
 
 
@@ -190,8 +209,7 @@ async def _complete(request: Request, model: str, desk: Desk) -> Response:
     asked = wire.parse(body, default_max_tokens=1024)
     wanted = body.get("model")
     if wanted not in (None, "", model):
-        message = f"this server has {model}, not {wanted}"
-        return _error(404, message, "invalid_request_error", "model_not_found", "model")
+        return _no_model(model, wanted)
     arrived = time.perf_counter()
     answer = wire.Answer(model)
     prompt = await desk.encode(asked.messages)
@@ -264,6 +282,20 @@ def _queued(arrived: float, usages: list[Usage]) -> float:
 def _code(error: EngineError) -> str | None:
     text = str(error).lower()
     return "out_of_memory" if "memory" in text or "alloc" in text else None
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """What the framework refuses, in the form that clients show."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    message = (
+        f"no {request.method} {request.url.path} here; there are GET /v1/models and POST /v1/chat/completions"
+    )
+    return _error(status, message, "invalid_request_error")
+
+
+def _no_model(model: str, wanted: str) -> Response:
+    message = f"this server has {model}, not {wanted}"
+    return _error(404, message, "invalid_request_error", "model_not_found", "model")
 
 
 def _unauthorized() -> Response:

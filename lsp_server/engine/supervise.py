@@ -146,6 +146,7 @@ class LocalEngine:
         if store.find(self._model_id) is None:
             raise EngineError(missing(self._model_id))
         deadline = time.monotonic() + START_SECONDS
+        told = False
         while time.monotonic() < deadline:
             found = _look(self._model_id)
             if found is None:
@@ -155,7 +156,9 @@ class LocalEngine:
                 raise EngineError(self._load_failure(found[1]["error"]))
             if found and found[1]["state"] != "loading":
                 return found[0]
-            self._notice(f"loading {self._model_id}")
+            if not told:
+                self._notice(f"loading {self._model_id}")
+                told = True
             if cancel.wait(POLL):
                 raise Interrupted("stopped while the model was loading")
         raise EngineError(

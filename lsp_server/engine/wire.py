@@ -54,6 +54,7 @@ def parse(body: Any, default_max_tokens: int) -> ChatRequest:
     seed = body.get("seed")
     if seed is not None and (not isinstance(seed, int) or seed < 0):
         raise BadRequest("seed must be a whole number, 0 or more", "seed")
+    _refuse_unanswerable(body)
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or default_max_tokens
     return ChatRequest(
         messages=messages,
@@ -83,6 +84,15 @@ def parse_messages(body: Any) -> list[Message]:
     if not isinstance(body.get("messages"), list) or not body["messages"]:
         raise BadRequest("messages must be a list of at least one turn", "messages")
     return [_message(turn) for turn in body["messages"]]
+
+
+def _refuse_unanswerable(body: dict[str, Any]) -> None:
+    """Refuse what must not be ignored, since the answer would not be what the client then takes it for."""
+    if (body.get("tools") or body.get("functions")) and body.get("tool_choice") != "none":
+        raise BadRequest("this server calls no tools: leave them out", "tools")
+    kind = (body.get("response_format") or {}).get("type", "text")
+    if kind != "text":
+        raise BadRequest(f"this server answers with text only, not {kind}", "response_format")
 
 
 def _number(body: dict[str, Any], name: str, default: float, least: float, most: float) -> float:

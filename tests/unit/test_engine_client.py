@@ -26,9 +26,13 @@ class Endpoint:
         self.lines: list[str] = []
         self.status = 200
         self.error: dict[str, Any] = {}
+        self.unstreamed: dict[str, Any] = {}
+        """Error for whoever asks for the reply in one piece."""
         self.model: dict[str, Any] = {"id": "listed-model"}
         self.count: int | None = None
         self.silent_seconds = 0.0
+        self.content_type = "text/event-stream; charset=utf-8"
+        self.models: list[str] | None = ["m", "team/*"]
         self.bodies: list[dict[str, Any]] = []
         self.authorization: str | None = None
         endpoint = self
@@ -37,30 +41,39 @@ class Endpoint:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self.answer(
-                    json.dumps({"data": [endpoint.model, {"id": "other", "max_model_len": 3000}]}).encode()
-                )
+                if endpoint.status != 200:
+                    self.answer(json.dumps(endpoint.error).encode())
+                    return
+                if endpoint.models is None:
+                    self.answer(b"<html>", 404)
+                    return
+                listed = [endpoint.model, *({"id": each} for each in endpoint.models)]
+                listed += [{"id": "other", "max_model_len": 3000}]
+                self.answer(json.dumps({"data": listed}).encode())
 
             def do_POST(self) -> None:
                 endpoint.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.authorization = self.headers.get("Authorization")
                 time.sleep(endpoint.silent_seconds)
+                if endpoint.unstreamed and not endpoint.bodies[-1].get("stream"):
+                    self.answer(json.dumps(endpoint.unstreamed).encode(), 400)
+                    return
                 if endpoint.status != 200:
-                    self.answer(json.dumps({"error": endpoint.error}).encode())
+                    self.answer(json.dumps(endpoint.error).encode())
                     return
                 if self.path == "/tokenize":
                     self.answer(json.dumps({"count": endpoint.count}).encode())
                     return
                 self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Content-Type", endpoint.content_type)
                 self.send_header("Connection", "close")
                 self.end_headers()
                 for line in endpoint.lines:
                     self.wfile.write(f"data: {line}\n\n".encode())
                 self.close_connection = True
 
-            def answer(self, body: bytes) -> None:
-                self.send_response(endpoint.status)
+            def answer(self, body: bytes, status: int | None = None) -> None:
+                self.send_response(status or endpoint.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -75,7 +88,7 @@ class Endpoint:
         self.address = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
 
     def fails(self, status: int, message: str, code: str | None = None) -> None:
-        self.status, self.error = status, {"message": message, "code": code}
+        self.status, self.error = status, {"error": {"message": message, "code": code}}
 
 
 def piece(text: str, finish: str | None = None) -> str:
@@ -133,6 +146,62 @@ def test_an_error_becomes_one_clear_message(
         ask(HttpEngine(endpoint.address, model="m"))
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        # As llama-server, llama-cpp-python, vLLM and FastAPI say it.
+        (
+            400,
+            {"error": {"code": 400, "type": "exceed_context_size_error", "message": "too many tokens"}},
+            ContextTooLong,
+            "too many tokens",
+        ),
+        (
+            400,
+            {"object": "error", "message": "This model's maximum context length is 64 tokens.", "code": 400},
+            ContextTooLong,
+            "64 tokens",
+        ),
+        (401, {"detail": "Invalid API key"}, Refused, r"token \(Invalid API key\)"),
+        (401, {"error": "Unauthorized"}, Refused, r"token \(Unauthorized\)"),
+        (400, {"error": {"code": "model_not_found", "message": "no x"}}, Refused, r"oci\.model"),
+        (422, {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}, Refused, "too many"),
+    ],
+)
+def test_other_servers_errors_are_understood(
+    endpoint: Endpoint, status: int, body: dict[str, Any], kind: type[EngineError], said: str
+) -> None:
+    endpoint.status, endpoint.error = status, body
+    with pytest.raises(kind, match=said):
+        ask(HttpEngine(endpoint.address, model="m"))
+
+
+def test_a_model_that_is_not_listed_is_refused_though_the_endpoint_would_answer(endpoint: Endpoint) -> None:
+    endpoint.lines = [piece("x", "stop"), "[DONE]"]
+    with pytest.raises(
+        Refused, match=r"no model 'wrong'; it has listed-model, m, team/\*, other: correct oci\.model"
+    ):
+        ask(HttpEngine(endpoint.address, model="wrong"))
+    assert endpoint.bodies == []
+    assert ask(HttpEngine(endpoint.address, model="team/one")) == "x"
+    endpoint.models = None
+    assert ask(HttpEngine(endpoint.address, model="wrong")) == "x"
+
+
+def test_a_web_page_is_no_reply(endpoint: Endpoint) -> None:
+    endpoint.content_type, endpoint.lines = "text/html", ["<html>"]
+    with pytest.raises(Refused, match=r"text/html .* oci\.endpoint"):
+        ask(HttpEngine(endpoint.address, model="m"))
+
+
+def test_usage_may_be_missing_or_empty(endpoint: Endpoint) -> None:
+    endpoint.lines = [piece("x", "stop"), json.dumps({"choices": [], "usage": {"prompt_tokens": None}})]
+    engine = HttpEngine(endpoint.address, model="m")
+    assert ask(engine) == "x"
+    assert engine.last_cost is not None
+    assert (engine.last_cost.prompt_tokens, engine.last_cost.finish_reason) == (0, "stop")
+
+
 def test_nothing_listening_is_said_with_the_setting_to_correct() -> None:
     with pytest.raises(EndpointDown, match=r"oci\.endpoint"):
         ask(HttpEngine("http://127.0.0.1:9", model="m"))
@@ -167,12 +236,22 @@ def test_tokens_are_counted_where_the_endpoint_can_and_asked_for_once_where_it_c
     assert len(endpoint.bodies) == 2
 
 
-@pytest.mark.parametrize("lines", [[piece("half")], [piece("half"), "{not json"]])
+@pytest.mark.parametrize("lines", [[piece("half")], [piece("half"), "{not json"], [piece("half"), "[DONE]"]])
 def test_a_stream_that_breaks_off_is_an_error(endpoint: Endpoint, lines: list[str]) -> None:
     endpoint.lines = lines
     got = []
     with pytest.raises(StreamBroken):
         got.extend(HttpEngine(endpoint.address, model="m").stream(ASK, Sampling(), threading.Event()))
+
+
+def test_the_reason_for_a_stream_that_never_began_is_asked_for(endpoint: Endpoint) -> None:
+    endpoint.unstreamed = {"error": {"message": "too long", "code": "context_length_exceeded"}}
+    with pytest.raises(ContextTooLong, match="too long"):
+        ask(HttpEngine(endpoint.address, model="m"))
+    assert [body["max_tokens"] for body in endpoint.bodies] == [Sampling().max_tokens, 1]
+    endpoint.lines = [piece("half")]
+    with pytest.raises(StreamBroken):
+        ask(HttpEngine(endpoint.address, model="m"))
 
 
 def test_an_error_in_mid_stream_is_raised(endpoint: Endpoint) -> None:

@@ -80,7 +80,9 @@ def body(**more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "hi"}], **more}
 
 
-@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/chat/completions", "/tokenize"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/v1/models", "/v1/models/m", "/v1/chat/completions", "/tokenize"]
+)
 async def test_every_route_refuses_a_wrong_token(path: str) -> None:
     async with await client(Pretender(), token="other") as http:
         answer = await (
@@ -117,6 +119,8 @@ async def test_a_whole_answer_and_a_streamed_one_say_the_same() -> None:
         (body(priority="high"), 400, None, "priority"),
         (body(temperature=9), 400, None, "temperature"),
         (body(max_tokens=0.5), 400, None, "max_tokens"),
+        (body(tools=[{"type": "function"}]), 400, None, "tools"),
+        (body(response_format={"type": "json_object"}), 400, None, "response_format"),
         ({"messages": []}, 400, None, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, 400, None, "messages"),
         ({"messages": [{"role": "user", "content": "x"}] * 4}, 400, "context_length_exceeded", "messages"),
@@ -129,6 +133,36 @@ async def test_bad_requests_are_answered_in_openais_form(
         answer = await http.post("/v1/chat/completions", json=request_body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [], "response_format": {"type": "text"}, "stop": None, "seed": None, "logit_bias": {}},
+        {"tools": None, "response_format": None, "n": None, "stream_options": None, "max_tokens": None},
+        {"tools": [{"type": "function"}], "tool_choice": "none", "user": "me", "store": False},
+    ],
+)
+async def test_what_changes_nothing_is_accepted(more: dict[str, Any]) -> None:
+    async with await client(Pretender()) as http:
+        answer = await http.post("/v1/chat/completions", json=body(**more))
+    assert answer.json()["choices"][0]["message"]["content"] == "abc"
+
+
+async def test_a_model_is_found_by_its_id() -> None:
+    async with await client(Pretender()) as http:
+        assert (await http.get("/v1/models/m")).json()["id"] == "m"
+        assert (await http.get("/v1/models/org/other")).json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("POST", "/v1/responses", 404)]
+)
+async def test_an_unknown_route_is_answered_in_openais_form(method: str, path: str, status: int) -> None:
+    async with await client(Pretender()) as http:
+        answer = await http.request(method, path)
+    assert answer.status_code == status
+    assert f"no {method} {path} here" in answer.json()["error"]["message"]
 
 
 async def test_tokens_are_counted_though_they_are_too_many_to_be_answered() -> None:

@@ -1,10 +1,16 @@
 """Chat formats, against the renders that the models were evaluated with."""
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lsp_server.models import catalog
 from lsp_server.models.catalog import Family
 from lsp_server.models.chat import STOP_STRINGS, ChatFormatError, render
 
+SHIPPED = Path(__file__).parents[2] / "docs" / "opencodeinterpreter-ds"
 TURNS = [
     {"role": "user", "content": "u1"},
     {"role": "assistant", "content": "a1"},
@@ -29,6 +35,19 @@ def test_deepseek_system_turn_replaces_the_default_without_a_newline() -> None:
         "<｜begin▁of▁sentence｜>S### Instruction:\nu1\n### Response:\na1\n<|EOT|>\n"
         "### Instruction:\nu2\n### Response:\n"
     )
+
+
+@pytest.mark.parametrize("turns", [TURNS, SYSTEM])
+def test_what_other_servers_are_given_for_deepseek_says_the_same(turns: list[dict[str, str]]) -> None:
+    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(
+        (SHIPPED / "chat_template.jinja").read_text(encoding="utf-8")
+    )
+    rendered = template.render(
+        messages=turns, bos_token="<｜begin▁of▁sentence｜>", add_generation_prompt=True
+    )
+    assert rendered == render("ds", turns)
+    stops = json.loads((SHIPPED / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
+    assert tuple(stops) == catalog.entry("oci-ds-33b").stop_ids
 
 
 def test_code_llama() -> None:
