@@ -41,18 +41,29 @@ def add(actions: Any) -> None:
 
     make = actions.add_parser("export", help="make the ONNX folder that the engine loads")
     make.add_argument(
-        "model", nargs="?", default="", metavar="ID|FILE.gguf", help="a model, or your own file"
+        "model",
+        nargs="?",
+        default="",
+        metavar="ID|FILE.gguf|FOLDER",
+        help="a model, your own file, or a folder that `optimum-cli export onnx` made",
     )
-    make.add_argument("--precision", default="int4", choices=["fp32", "fp16", "int4"])
+    make.add_argument(
+        "--precision",
+        choices=["fp32", "fp16", "int4"],
+        help="int4, or fp32 where that is all there is (optimum)",
+    )
     make.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     make.add_argument(
         "--exporter",
-        choices=["gguf", "builder"],
-        help="gguf: the file's own blocks, without PyTorch (usual for a GGUF file); builder: by way of PyTorch",
+        choices=["gguf", "builder", "optimum"],
+        help="gguf: the file's own blocks, without PyTorch (usual for a GGUF file); builder: by way of PyTorch, "
+        "onnxruntime_genai's; optimum: by way of PyTorch, fp32 on the CPU",
     )
-    make.add_argument("--name", default="", metavar="ID", help="what your own file is to be called")
+    make.add_argument("--name", default="", metavar="ID", help="what your own file or folder is to be called")
     make.add_argument(
-        "--family", choices=get_args(Family), help="chat format of your own file if it has no template"
+        "--family",
+        choices=get_args(Family),
+        help="chat format of your own file or folder if it has no template",
     )
     make.set_defaults(run=_export)
 
@@ -84,19 +95,22 @@ def pull(console: Console, model: str) -> None:
         return
     with console.status("Making the export environment…"):
         export_env.ensure(
-            lambda text: console.print(f"[dim]  {text}", highlight=False), cancel_on_interrupt()
+            export_env.BUILDER,
+            lambda text: console.print(f"[dim]  {text}", highlight=False),
+            cancel_on_interrupt(),
         )
 
 
 def export(
     console: Console,
     model: str,
-    precision: Precision = "int4",
+    precision: Precision | None = None,
     device: Device = "cpu",
     exporter: Exporter | None = None,
 ) -> None:
     """Export a model, telling each step."""
-    from lsp_server.models.export import export
+    from lsp_server.models import store
+    from lsp_server.models.export import export, is_graph
 
     with console.status(f"Exporting {model}…") as status:
 
@@ -105,7 +119,13 @@ def export(
             status.update(f"Exporting {model}: {text}…")
 
         folder = export(model, precision, device, step, cancel_on_interrupt(), exporter)
-    console.print(f"Exported and checked against its source: {folder}", highlight=False, soft_wrap=True)
+    # There is nothing to compare a finished graph with.
+    done = (
+        "Taken as it is, and run"
+        if is_graph(store.entry(model))
+        else "Exported and checked against its source"
+    )
+    console.print(f"{done}: {folder}", highlight=False, soft_wrap=True)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -247,24 +267,27 @@ def _export(options: argparse.Namespace) -> int:
 
     console = Console()
     name = options.model or DEFAULT
-    if name.endswith(".gguf"):
+    if name.endswith(".gguf") or (Path(name).is_dir() and name not in {each.id for each in store.entries()}):
+        kind = "folder" if Path(name).is_dir() else "file"
         name = _register(Path(name), options)
-        console.print(f"Your file is the model [bold]{name}", highlight=False)
+        console.print(f"Your {kind} is the model [bold]{name}", highlight=False)
     export(console, store.entry(name).id, options.precision, options.device, options.exporter)
     return 0
 
 
 def _register(path: Path, options: argparse.Namespace) -> str:
-    """Make a model of the user's own file; return its id."""
-    from lsp_server.models import store
+    """Make a model of the user's own file or folder; return its id."""
+    from lsp_server.models import adopt, store
+    from lsp_server.models.exporter.optimum_folder import UnsupportedFolder
+    from lsp_server.models.gguf_onnx import identify
     from lsp_server.models.gguf_onnx.architecture import UnsupportedFile
-    from lsp_server.models.gguf_onnx.identify import identify
 
-    if not path.is_file():
-        raise store.ModelError(f"{path} is not a file")
+    if not path.exists():
+        raise store.ModelError(f"there is no {path}")
+    describe = adopt.identify if path.is_dir() else identify.identify
     try:
-        own = identify(path, options.name, options.family)
-    except UnsupportedFile as error:
+        own = describe(path, options.name, options.family)
+    except (UnsupportedFile, UnsupportedFolder) as error:
         raise store.ModelError(f"{path}: {error}") from error
     store.register(own)
     return own.id

@@ -25,6 +25,8 @@ class Conversation:
     generator: Any
     capacity: int
     """Most tokens it can hold."""
+    size: int
+    """Tokens that it takes memory for."""
     tokens: list[int] = field(default_factory=list)
     busy: bool = False
     """A reply is being made with it; it may be paused."""
@@ -41,13 +43,20 @@ class Conversations:
         budget: bytes that all together may take. One conversation is always allowed.
         context: most tokens of one.
         reuse: go on from what is shared; otherwise each prompt is computed from its beginning.
+        grows: a cache takes memory for the tokens that it holds, and not for all that it may come to hold.
     """
 
     def __init__(
-        self, make: Callable[[int], Any], token_bytes: int, budget: int, context: int, reuse: bool = True
+        self,
+        make: Callable[[int], Any],
+        token_bytes: int,
+        budget: int,
+        context: int,
+        reuse: bool = True,
+        grows: bool = False,
     ) -> None:
         self._make, self._token_bytes, self._budget = make, token_bytes, budget
-        self._context, self._reuse = context, reuse
+        self._context, self._reuse, self._grows = context, reuse, grows
         self._held: list[Conversation] = []
         self._uses = itertools.count(1)
 
@@ -76,8 +85,11 @@ class Conversations:
         idle = [each for each in self._held if not each.busy and each.capacity >= need]
         best = max(idle, key=lambda each: (shared[id(each)], -each.used), default=None)
         capacity = min(self._context, -(-(need + HEADROOM) // STEP) * STEP)
+        if self._grows:
+            capacity = self._context
+        size = need if self._grows else capacity
         if best is None or (
-            shared[id(best)] < WORTH_KEEPING * len(best.tokens) and self._fits(capacity, len(self._held))
+            shared[id(best)] < WORTH_KEEPING * len(best.tokens) and self._fits(size, len(self._held))
         ):
             best = self._new(capacity, need)
             common = 0
@@ -85,6 +97,10 @@ class Conversations:
             common = shared[id(best)]
             best.generator.rewind_to(common)
         best.busy, best.used = True, next(self._uses)
+        if self._grows:
+            best.size = need
+            while not self._fits(0, len(self._held)) and self._drop_oldest():
+                pass
         return best, common
 
     def give_back(self, conversation: Conversation, tokens: Sequence[int] | None) -> None:
@@ -95,17 +111,19 @@ class Conversations:
             conversation.generator = None
         else:
             conversation.tokens = list(tokens)
+            if self._grows:
+                conversation.size = len(tokens)
 
-    def _fits(self, capacity: int, count: int) -> bool:
-        taken = sum(each.capacity for each in self._held)
-        return count == 0 or (taken + capacity) * self._token_bytes <= self._budget
+    def _fits(self, size: int, count: int) -> bool:
+        taken = sum(each.size for each in self._held)
+        return count == 0 or (taken + size) * self._token_bytes <= self._budget
 
     def _new(self, capacity: int, need: int) -> Conversation:
-        while not self._fits(capacity, len(self._held)) and self._drop_oldest():
+        while not self._fits(need if self._grows else capacity, len(self._held)) and self._drop_oldest():
             pass
         while True:
             try:
-                made = Conversation(self._make(capacity), capacity)
+                made = Conversation(self._make(capacity), capacity, need if self._grows else capacity)
                 break
             except (RuntimeError, MemoryError):
                 # First at others' expense, then without room to grow, then not at all.

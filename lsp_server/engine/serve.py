@@ -84,9 +84,10 @@ def serve(
 
     def load() -> Session:
         session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
-        session.drafts = tuning.drafts(
-            form, session.threads, lambda tokens: session.new_generator(tokens, speculate=False)
-        )
+        if session.shares_buffer:
+            session.drafts = tuning.drafts(
+                form, session.threads, lambda tokens: session.new_generator(tokens, speculate=False)
+            )
         log.info(
             "loaded on %s with %d threads, %d drafts a pass", session.device, session.threads, session.drafts
         )

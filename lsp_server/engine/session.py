@@ -67,7 +67,8 @@ class Session:
         cache_bytes: what the caches of all conversations may take; None: `CACHE_BYTES`, or a quarter of what is
             free if that is less.
         reuse: keep the prefix that a prompt shares with a conversation before.
-        drafts: n-gram drafts verified in one pass when decoding greedily; 0 for none.
+        drafts: n-gram drafts verified in one pass when decoding greedily; 0 for none, as always where the folder says
+            that old and new keys and values lie in buffers of their own (`shares_buffer`).
 
     Raises:
         EngineError: the folder cannot be loaded, or there is not enough memory for it.
@@ -83,15 +84,19 @@ class Session:
         reuse: bool = True,
         drafts: int = DRAFTS,
     ) -> None:
-        settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
+        config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+        settings = config["model"]
+        self.shares_buffer = bool(config["search"].get("past_present_share_buffer", False))
+        """Whether old and new keys and values lie in one buffer. Where they do not, the runtime garbles a cache that is
+        rewound twice without a step between, as after a wrong draft: no speculation there."""
         self.threads = threads or core_count()
         options = {"intra_op_num_threads": self.threads}
         overlay = {"model": {"decoder": {"session_options": options}}}
         free = _need_memory(folder)
         try:
-            config = onnxruntime_genai.Config(str(folder))
-            config.overlay(json.dumps(overlay))
-            self._model = onnxruntime_genai.Model(config)
+            configuration = onnxruntime_genai.Config(str(folder))
+            configuration.overlay(json.dumps(overlay))
+            self._model = onnxruntime_genai.Model(configuration)
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"{folder} could not be loaded: {error or 'out of memory'}") from error
         self.tokenizer = tokenizer
@@ -100,12 +105,18 @@ class Session:
         stop = settings["eos_token_id"]
         self._stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
         self._chunk = PREFILL_CHUNK.get(self.device, PREFILL_CHUNK["cpu"])
-        self.drafts = drafts
+        self.drafts = drafts if self.shares_buffer else 0
         if cache_bytes is None:
             cache_bytes = min(CACHE_BYTES, free // 4)
         per_token = _cache_bytes_per_token(settings["decoder"], self.device)
         self.conversations = Conversations(
-            self.new_generator, per_token, cache_bytes, self.context, reuse=reuse
+            self.new_generator,
+            # Old and new lie side by side where they do not share one buffer.
+            per_token if self.shares_buffer else 2 * per_token,
+            cache_bytes,
+            self.context,
+            reuse=reuse,
+            grows=not self.shares_buffer,
         )
         self._turn = Turn()
 
@@ -183,11 +194,15 @@ class Session:
         try:
             done = self._prefill(conversation.generator, prompt, goes_on, usage)
             if done < len(prompt):
-                held = prompt[:done]
+                # See `shares_buffer`: the rewind has to be followed by a step.
+                held = prompt[:done] if self.shares_buffer or done > usage.cached_tokens else None
                 return
             tokens = self._tokens(conversation.generator, sampling, limit, goes_on, usage)
             yield from self._text(tokens, stop, usage)
-            held = [int(token) for token in conversation.generator.get_sequence(0)]
+            # The last token was chosen, but its keys and values are not computed yet; and a cache without one buffer
+            # cannot be rewound to the length that it has.
+            sequence = conversation.generator.get_sequence(0)[: -1 if self.shares_buffer else -2]
+            held = [int(token) for token in sequence]
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"the model's runtime failed: {error or 'out of memory'}") from error
         finally:

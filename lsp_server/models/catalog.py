@@ -14,6 +14,8 @@ BITS: dict[Precision, float] = {"fp32": 32, "fp16": 16, "int4": 4.5}
 
 TRAINED_PROMPT = 4096
 """Tokens of the longest prompts in OpenCodeInterpreter's training data."""
+FAMILIES: dict[str, Family] = {"gemma": "gm", "qwen2": "qwen", "starcoder2": "sc2"}
+"""The family of an architecture, where that alone tells."""
 
 DEFAULT = "qwen2.5-coder-1.5b-instruct"
 

@@ -22,6 +22,10 @@ STOP_STRINGS: dict[Family, tuple[str, ...]] = {"gm": ("<|im_end|>",)}
 """Ends of a turn that are no single token in the family's vocabulary."""
 
 
+END_OF_TURN = ("<|im_end|>", "<|endoftext|>", "<|EOT|>", "<end_of_turn>", "<|eot_id|>", "</s>", "<eos>")
+"""Control tokens that end a reply in one or another of the families."""
+
+
 class ChatFormatError(ValueError):
     """The conversation cannot be rendered for this family."""
 

@@ -34,12 +34,19 @@ from exporter.worker import main
 sys.exit(main(sys.argv[2]))
 """
 EXPORTER = Path(__file__).parent / "exporter"
+ENVIRONMENTS: dict[str, export_env.Environment] = {
+    "builder": export_env.BUILDER,
+    "optimum": export_env.OPTIMUM,
+}
 SPARE = 5 << 30
 """Bytes of disk for the two-layer graph and other passing things."""
 
 
-Exporter = Literal["gguf", "builder"]
-"""`gguf`: the file's quantised blocks straight to ONNX. `builder`: PyTorch, and onnxruntime_genai's model builder."""
+Exporter = Literal["gguf", "builder", "optimum"]
+"""`gguf`: the file's quantised blocks straight to ONNX. `builder`: PyTorch, and onnxruntime_genai's model builder.
+`optimum`: PyTorch, and optimum's exporter; or a folder that it made elsewhere, as it is."""
+MEMORY: dict[Exporter, float] = {"builder": 1.25, "optimum": 2.5}
+"""What a process with PyTorch takes, in sizes of the float32 weights: those of PyTorch, and the graphs made of them."""
 
 
 class ExportFailed(ModelError):
@@ -48,7 +55,7 @@ class ExportFailed(ModelError):
 
 def export(
     model_id: str,
-    precision: Precision = "int4",
+    precision: Precision | None = None,
     device: Device = "cpu",
     progress: Step | None = None,
     cancel: threading.Event | None = None,
@@ -58,7 +65,7 @@ def export(
 
     Args:
         model_id: id in the catalog, or of a model of the user's own.
-        precision: of the weights.
+        precision: of the weights; None: int4, or fp32 where that is all there is (optimum).
         device: what the folder is built to run on.
         progress: told each step as it begins.
         cancel: kills the export within a second; nothing of it is kept.
@@ -75,29 +82,39 @@ def export(
     known = entry(model_id)
     step = progress or (lambda text: None)
     stop = cancel or threading.Event()
+    ready = is_graph(known)
+    if precision is None:
+        precision = "fp32" if ready or exporter == "optimum" else "int4"
     final = onnx_dir(model_id, precision, device)
     with lock(model_id):
         made_by = _made_by(final, known)
         if made_by and exporter in (None, made_by):
             return final
         source = source_of(known)
-        how = exporter or usual_exporter(source, precision, device)
-        if how == "gguf" and (source.suffix != ".gguf" or (precision, device) != ("int4", "cpu")):
-            raise ModelError(
-                "a GGUF file keeps its own precision, for the CPU; for another form leave --exporter out"
-            )
-        need_disk(final, 2 * known.weight_bytes(precision) + SPARE, f"exporting {model_id}")
-        if how == "builder":
-            _need_memory(known)
-            command = [export_env.ensure(step, stop), "-I", "-c", BOOT, EXPORTER]
+        how = exporter or ("optimum" if ready else usual_exporter(source, precision, device))
+        _need_form(how, source, ready, precision, device)
+        if ready:
+            command = [sys.executable, "-m", "lsp_server.models.adopt"]
         else:
-            command = [sys.executable, "-m", "lsp_server.models.gguf_onnx.worker"]
+            need_disk(final, 2 * known.weight_bytes(precision) + SPARE, f"exporting {model_id}")
+            if how == "gguf":
+                command = [sys.executable, "-m", "lsp_server.models.gguf_onnx.worker"]
+            else:
+                _need_memory(known, how)
+                command = [
+                    str(export_env.ensure(ENVIRONMENTS[how], step, stop)),
+                    "-I",
+                    "-c",
+                    BOOT,
+                    str(EXPORTER),
+                ]
         work = model_dir(model_id) / "export.partial"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
             started = time.monotonic()
             job = {
+                "exporter": how,
                 "source": str(source if source.is_dir() else source.parent),
                 "file": str(source),
                 "work": str(work),
@@ -105,7 +122,7 @@ def export(
                 "device": device,
                 "stop_ids": known.stop_ids,
             }
-            figures = _run(list(map(str, command)), job, known, step, stop)
+            figures = _run(command, job, known, step, stop)
             manifest = _manifest(known, source, how, precision, device, figures)
             manifest["seconds"] = round(time.monotonic() - started, 1)
             (work / "onnx" / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -144,10 +161,19 @@ def _made_by(folder: Path, known: ModelEntry) -> str:
     return str(manifest.get("exporter", "builder"))
 
 
-def _own_source(file: Path) -> dict[str, Any]:
-    """What tells a file of the user's own from another, or from itself before it was changed."""
-    status = file.stat()
-    return {"path": str(file), "size": status.st_size, "modified": status.st_mtime_ns}
+def _own_source(source: Path) -> dict[str, Any]:
+    """What tells a file or folder of the user's own from another, or from itself before it was changed."""
+    files = [each.stat() for each in (source.iterdir() if source.is_dir() else [source])]
+    return {
+        "path": str(source),
+        "size": sum(each.st_size for each in files),
+        "modified": max((each.st_mtime_ns for each in files), default=0),
+    }
+
+
+def is_graph(known: ModelEntry) -> bool:
+    """Whether a model is a folder of the user's own with a finished graph in it."""
+    return bool(known.path) and (Path(known.path) / "model.onnx").is_file()
 
 
 def usual_exporter(source: Path, precision: Precision, device: Device) -> Exporter:
@@ -155,9 +181,27 @@ def usual_exporter(source: Path, precision: Precision, device: Device) -> Export
     return "gguf" if source.suffix == ".gguf" and (precision, device) == ("int4", "cpu") else "builder"
 
 
-def _need_memory(known: ModelEntry) -> None:
-    # The reference is PyTorch in float32; a quarter more covers the graph that is built from it.
-    needed = known.weight_bytes("fp32") * 1.25
+def _need_form(how: Exporter, source: Path, ready: bool, precision: Precision, device: Device) -> None:
+    """Refuse what an exporter does not make."""
+    form = (precision, device)
+    if ready and (how, *form) != ("optimum", "fp32", "cpu"):
+        raise ModelError(
+            f"{source} holds a finished graph, which is used as it is, at fp32 on the CPU: leave --exporter, "
+            "--precision and --device out"
+        )
+    if how == "gguf" and (source.suffix != ".gguf" or form != ("int4", "cpu")):
+        raise ModelError(
+            "a GGUF file keeps its own precision, for the CPU; for another form leave --exporter out"
+        )
+    if how == "optimum" and form != ("fp32", "cpu"):
+        raise ModelError(
+            f"optimum has one form here, fp32 on the CPU, and not {precision} on {device}: leave --precision and "
+            "--device out, or take `--exporter builder`"
+        )
+
+
+def _need_memory(known: ModelEntry, how: Exporter) -> None:
+    needed = known.weight_bytes("fp32") * MEMORY[how]
     available = psutil.virtual_memory().available
     if available < needed:
         raise ModelError(
@@ -249,6 +293,6 @@ def _manifest(
         "precision": precision,
         "device": device,
         "source": came_from,
-        "versions": own if exporter == "gguf" else [export_env.TORCH, *export_env.PACKAGES],
+        "versions": own if exporter == "gguf" or is_graph(known) else ENVIRONMENTS[exporter].pins,
         "parity": figures,
     }

@@ -1,4 +1,4 @@
-"""The environment that exports run in: torch and transformers stay out of the companion's own."""
+"""The environments that exports run in: torch and transformers stay out of the companion's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import venv
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .pip import PipFailed, run_pip
@@ -17,8 +18,24 @@ from .store import home, lock, need_disk
 Step = Callable[[str], None]
 """Called with a line that says what is being done."""
 
+
+@dataclass(frozen=True)
+class Environment:
+    """What is installed beside each other, apart from all else."""
+
+    folder: str
+    """Its place in the store."""
+    torch: str
+    packages: tuple[str, ...]
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """Every requirement."""
+        return (self.torch, *self.packages)
+
+
 TORCH = "torch==2.13.0"
-PACKAGES = (
+SHARED = (
     "accelerate==1.15.0",
     "gguf==0.19.0",
     "numpy==2.4.6",
@@ -26,18 +43,24 @@ PACKAGES = (
     "onnx-ir==1.1.0",
     "onnxruntime==1.31.1",
     "onnxruntime-genai==0.18.0",
-    "transformers==5.23.0",
 )
+BUILDER = Environment("export-env", TORCH, (*SHARED, "transformers==5.23.0"))
+"""onnxruntime_genai's model builder, which needs transformers 5."""
+OPTIMUM = Environment(
+    "optimum-env", TORCH, (*SHARED, "optimum==2.1.0", "optimum-onnx==0.1.0", "transformers==4.57.6")
+)
+"""optimum's exporter, which refuses transformers 5."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch publishes builds without CUDA; on Linux the package index's own build drags in gigabytes of it."""
 DISK = 3 << 30
-"""Bytes that the environment takes, with room for pip to work."""
+"""Bytes that one takes, with room for pip to work."""
 
 
-def ensure(step: Step, cancel: threading.Event) -> Path:
-    """Return the environment's python, making the environment if there is none for these versions.
+def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
+    """Return an environment's python, making the environment if there is none of these versions.
 
     Args:
+        wanted: the environment.
         step: told what is being installed.
         cancel: stops the installation; the next attempt begins it anew.
 
@@ -45,12 +68,12 @@ def ensure(step: Step, cancel: threading.Event) -> Path:
         NotEnoughDisk: no room.
         ModelError: pip failed, or `cancel` was set (`Cancelled`).
     """
-    pins = "\n".join([sys.version, TORCH, *PACKAGES])
-    folder = home() / "export-env" / hashlib.sha256(pins.encode()).hexdigest()[:16]
+    pins = "\n".join([sys.version, *wanted.pins])
+    folder = home() / wanted.folder / hashlib.sha256(pins.encode()).hexdigest()[:16]
     # A marker written last instead of a rename at the end: environments do not survive being moved.
     marker = folder / "complete.json"
     python = folder / "bin" / "python"
-    with lock("export-env", wait=3600):
+    with lock(wanted.folder, wait=3600):
         if marker.is_file():
             return python
         need_disk(folder, DISK, "the export environment")
@@ -58,26 +81,24 @@ def ensure(step: Step, cancel: threading.Event) -> Path:
         step("making the export environment")
         venv.create(folder, with_pip=True)
         step("installing PyTorch into it")
-        _install_torch(python, step, cancel)
+        _install_torch(python, wanted.torch, step, cancel)
         step("installing the exporter into it")
-        _pip(python, ["install", *PACKAGES], cancel)
-        marker.write_text(
-            json.dumps({"python": sys.version, "packages": [TORCH, *PACKAGES]}), encoding="utf-8"
-        )
+        _pip(python, ["install", *wanted.packages], cancel)
+        marker.write_text(json.dumps({"python": sys.version, "packages": wanted.pins}), encoding="utf-8")
     return python
 
 
-def _install_torch(python: Path, step: Step, cancel: threading.Event) -> None:
+def _install_torch(python: Path, torch: str, step: Step, cancel: threading.Event) -> None:
     """Install a CPU build: the index's own if that is one, else PyTorch's, else whatever there is."""
-    if _needs_cuda(_pip(python, ["install", "--dry-run", "--no-deps", "--report", "-", TORCH], cancel)):
+    if _needs_cuda(_pip(python, ["install", "--dry-run", "--no-deps", "--report", "-", torch], cancel)):
         try:
             # Found out fast when this index cannot be reached; its libraries come from there as well.
             options = ["--index-url", CPU_INDEX, "--retries", "0", "--timeout", "8"]
-            _pip(python, ["install", *options, TORCH], cancel)
+            _pip(python, ["install", *options, torch], cancel)
             return
         except PipFailed:
             step("PyTorch's CPU builds cannot be reached: installing the one with CUDA, some gigabytes")
-    _pip(python, ["install", TORCH], cancel)
+    _pip(python, ["install", torch], cancel)
 
 
 def _needs_cuda(report: str) -> bool:

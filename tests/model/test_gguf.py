@@ -85,7 +85,7 @@ class Files:
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The export environment's python; made if it is not there (a minute)."""
-    return export_env.ensure(lambda step: None, threading.Event())
+    return export_env.ensure(export_env.BUILDER, lambda step: None, threading.Event())
 
 
 def run(python: Path, family: str, work: Path, formats: list[str]) -> Files:

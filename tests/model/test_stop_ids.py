@@ -29,7 +29,7 @@ source.stage(model, tokenizer, Path(sys.argv[2]), [7, 32_021])
 
 
 def test_ids_past_the_vocabulary_are_never_among_them(tmp_path: Path) -> None:
-    python = export_env.ensure(lambda step: None, threading.Event())
+    python = export_env.ensure(export_env.BUILDER, lambda step: None, threading.Event())
     command = [str(python), "-I", "-c", STAGE, str(export.EXPORTER), str(tmp_path / "staged")]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)

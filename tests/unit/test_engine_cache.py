@@ -88,6 +88,18 @@ def test_without_reuse_everything_is_computed() -> None:
     assert ask(held, FIRST)[1] == 0
 
 
+def test_a_cache_that_grows_counts_what_it_holds_and_is_never_made_anew() -> None:
+    held = conversations(budget=400, grows=True)
+    first, _ = ask(held, FIRST)
+    assert (first.capacity, first.size) == (16_384, 100)
+    ask(held, SECOND)
+    longer = [*FIRST, *range(1000, 1100)]
+    assert ask(held, longer) == (first, 100)
+    assert held.count == 2
+    assert ask(held, [*longer, *range(1100, 1200)]) == (first, 200)
+    assert held.count == 1, "what another holds is dropped as this one grows"
+
+
 def test_short_of_memory_others_go_first_then_the_room_to_grow() -> None:
     made: list[int] = []
 

@@ -73,7 +73,6 @@ def build(
     precision: str,
     device: str,
     layers: int | None = None,
-    options: dict[str, str] | None = None,
 ) -> None:
     """Write `model.onnx`, its data, `genai_config.json` and the tokenizer to `output`.
 
@@ -84,7 +83,6 @@ def build(
         precision: `fp32`, `fp16` or `int4`.
         device: `cpu` or `cuda`.
         layers: build only the first so many decoder layers.
-        options: extra options of the builder.
 
     Raises:
         ValueError: the architecture is none that is proven here.
@@ -93,7 +91,7 @@ def build(
     if architecture not in BUILDERS:
         raise ValueError(f"no proven export for {architecture}; known are {', '.join(sorted(BUILDERS))}")
     # A windowed cache forgets what a rewind needs; the window itself stays in the attention mask.
-    pairs = {"windowed_kv_cache": "false", "hf_token": "false", **(options or {})}
+    pairs = {"windowed_kv_cache": "false", "hf_token": "false"}
     if layers is not None:
         pairs["num_hidden_layers"] = str(layers)
     cache = output.parent / "builder-cache"

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lsp_server.models.catalog import Family, ModelEntry
+from lsp_server.models.catalog import FAMILIES, Family, ModelEntry
 
 from . import architecture, tokenizer
-
-FAMILIES: dict[str, Family] = {"gemma": "gm", "qwen2": "qwen", "starcoder2": "sc2"}
 
 
 def identify(path: Path, name: str = "", family: Family | None = None) -> ModelEntry:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from lsp_server.models.chat import END_OF_TURN
+
 from .architecture import GgufFile, UnsupportedFile
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
@@ -14,9 +16,6 @@ UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 DEEPSEEK_CODER = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+")
-
-END_OF_TURN = ("<|im_end|>", "<|endoftext|>", "<|EOT|>", "<end_of_turn>", "<|eot_id|>", "</s>", "<eos>")
-"""Control tokens that end a reply in one or another of the families."""
 
 
 def write(file: GgufFile, folder: Path) -> None:

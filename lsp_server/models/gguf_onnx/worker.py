@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lsp_server.models.exporter.acceptance import ParityError
+from lsp_server.models.exporter.job import Step, perform
 from lsp_server.models.exporter.stop import producible
 
 from . import architecture, check, graph, runtime_config, tokenizer
 
 
 def main(job_file: str) -> int:
-    """Run a job, reporting `{"step": …}` lines and at last `{"done": …}` or `{"error": …}`; return the exit status."""
-
-    def say(**fields: Any) -> None:
-        print(json.dumps(fields), flush=True)
-
-    try:
-        job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-        say(done=run(job, lambda text: say(step=text)))
-    except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        told = isinstance(error, architecture.UnsupportedFile | ParityError)
-        say(error=str(error) if told else f"{type(error).__name__}: {error}")
-        return 1
-    return 0
+    """Run the job that `job_file` (JSON) describes; return the exit status."""
+    return perform(job_file, run, (architecture.UnsupportedFile, ParityError))
 
 
-def run(job: dict[str, Any], step: Callable[[str], None]) -> dict[str, Any]:
+def run(job: dict[str, Any], step: Step) -> dict[str, Any]:
     """Convert, and compare with the file; return the figures of that.
 
     Args:
