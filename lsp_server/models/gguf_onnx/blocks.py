@@ -57,8 +57,8 @@ class Blocks:
 
 
 def own_bits(kind: Type) -> Bits:
-    """How many bits keep a format's precision: 4 for ggml's four-bit formats, 8 for all above."""
-    return 4 if kind in (Type.Q4_0, Type.Q4_1, Type.Q4_K) else 8
+    """How many bits keep a format's precision: 4 for those whose zero points are whole, or nearly; 8 for all others."""
+    return 4 if kind in (Type.Q4_0, Type.Q4_K) else 8
 
 
 def convert(data: NDArray[np.uint8], kind: Type, bits: Bits) -> Blocks:
