@@ -38,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     except KeyboardInterrupt:
         return _failed(options, "stopped")
+    except BrokenPipeError:
+        # Whoever read our output, `head` for one, has had enough; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         from lsp_server.features.work import is_told
 

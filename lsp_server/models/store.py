@@ -153,10 +153,11 @@ def installed() -> list[Installed]:
 def find(model_id: str) -> Installed | None:
     """The exported form of a model that this machine should run, or None.
 
-    A CUDA form is preferred where there is one: it is exported only on purpose.
+    A CUDA form is preferred where there is one: it is exported only on purpose. Among several, the smallest weights
+    are the fastest.
     """
     forms = [form for form in installed() if form.model_id == model_id]
-    return min(forms, key=lambda form: form.device != "cuda", default=None)
+    return min(forms, key=lambda form: (form.device != "cuda", catalog.BITS[form.precision]), default=None)
 
 
 def remove(model_id: str) -> int:
