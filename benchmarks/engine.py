@@ -66,6 +66,8 @@ class Peer:
     key: str
     process: psutil.Process
     rounds: list[list[Round]] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
+    """Seconds to the first token of round two's prompt when nothing of it is in the cache."""
     peak: int = 0
     """Most bytes resident."""
 
@@ -88,9 +90,12 @@ def main() -> int:
             peers.append(running.enter_context(_llama("llama.cpp", options, gguf, [])))
             lookup = ["--draft_model", "prompt-lookup-decoding", "--draft_model_num_pred_tokens", "4"]
             peers.append(running.enter_context(_llama("llama.cpp + prompt lookup", options, gguf, lookup)))
-        for task in tasks:
+        for number, task in enumerate(tasks):
             for peer in peers:
-                peer.rounds.append(_repair(peer, _question(task), options.max_tokens, tokenizer))
+                peer.rounds.append(_repair(peer, question_of(task), options.max_tokens, tokenizer))
+            # A first word of its own makes every token after it new to the cache.
+            question = f"Task {number}. {question_of(task)}"
+            peers[0].cold.append(_cold(peers[0], question, tokenizer))
             print(".", end="", flush=True)
         print()
     _report(peers)
@@ -100,7 +105,7 @@ def main() -> int:
     ):
         if python:
             slow = _slow(
-                name, python, folder, [_question(task) for task in tasks[: options.slow_tasks]], options
+                name, python, folder, [question_of(task) for task in tasks[: options.slow_tasks]], options
             )
             _report([peers[0], slow], first=options.slow_tasks)
     return 0
@@ -123,7 +128,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _question(task: dict[str, Any]) -> str:
+def question_of(task: dict[str, Any]) -> str:
+    """The first question of a task."""
     target, test = task["target"], task["tests"][0]
     return (
         f"A function in `{target}` has a bug, so a test fails. Find the bug and correct it.\n\n"
@@ -205,6 +211,17 @@ def _repair(peer: Peer, question: str, max_tokens: int, tokenizer: Tokenizer) ->
         rounds.append(made)
         messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": FAILURE}]
     return rounds
+
+
+def _cold(peer: Peer, question: str, tokenizer: Tokenizer) -> float:
+    """Seconds to the first token of a second round's prompt that is not in the cache."""
+    reply = question.partition("```python\n")[2].partition("```")[0]
+    messages = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": f"```python\n{reply}```"},
+        {"role": "user", "content": FAILURE},
+    ]
+    return _ask(peer, messages, 1, tokenizer)[1].first
 
 
 def _ask(
@@ -327,8 +344,13 @@ def _report(peers: list[Peer], first: int | None = None) -> None:
         ratios += [row[4] / figures[0][4], peer.peak / peers[0].peak]
         name = f"{peers[0].name} ahead by"
         print(f"{name:28}" + "".join(f"{f'x {r:.2f}':>15}" for r in ratios) + f"   ({peer.name})")
-    share = statistics.median(r[1].first / _cold(r[1], figures[0][2]) for r in peers[0].rounds[:first])
-    print(f"{peers[0].name}: round two's first token takes {share:.0%} of what the same prompt would cold")
+    if peers[0].cold:
+        share = statistics.median(
+            rounds[1].first / cold for rounds, cold in zip(peers[0].rounds, peers[0].cold, strict=True)
+        )
+        print(
+            f"{peers[0].name}: round two's first token after {share:.0%} of the time that such a prompt takes cold"
+        )
 
 
 def _figures(repairs: list[list[Round]]) -> tuple[float, ...]:
@@ -343,10 +365,6 @@ def _figures(repairs: list[list[Round]]) -> tuple[float, ...]:
         ),
         statistics.median(sum(r.seconds for r in rounds) for rounds in repairs),
     )
-
-
-def _cold(made: Round, prefill: float) -> float:
-    return made.prompt_tokens / prefill
 
 
 if __name__ == "__main__":

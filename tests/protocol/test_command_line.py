@@ -103,7 +103,10 @@ def test_generate_at_a_stub(project: Path, endpoint: Endpoint) -> None:
         (["fix", "calc.py::test_add"], "is not a test file"),
         (["fix", "calc.py", "--rounds", "0"], "oci.rounds is 0"),
         (["fix", "calc.py", "--model", "gpt-9", "--endpoint", ""], "gpt-9"),
-        (["fix", "calc.py", "--endpoint", "http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+        (
+            ["fix", "calc.py", "--endpoint", "http://127.0.0.1:9/v1", "--interpreter", sys.executable],
+            "127.0.0.1:9",
+        ),
         (["fix", "calc.py", "--interpreter", "nowhere/python"], "nowhere/python"),
         (["generate", "calc.py", "--at", "1"], "nothing to write"),
         (["model", "pull", "gpt-9"], "gpt-9"),
