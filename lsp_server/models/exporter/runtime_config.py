@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoder:
     """The shape of a decoder's graph."""
 
@@ -33,11 +33,6 @@ def genai_config(shape: Decoder, stop_ids: Sequence[int], beginning: int | None)
         stop_ids: ids that end a reply.
         beginning: id of the beginning-of-sequence token, if there is one.
     """
-    caches = {
-        f"{side}_{part}_names": f"{name}.%d.{part.removesuffix('s')}"
-        for side, name in (("past", "past_key_values"), ("present", "present"))
-        for part in ("key", "value")
-    }
     inputs = ["input_ids", "attention_mask", *(["position_ids"] if shape.position_ids else [])]
     decoder = {
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
@@ -49,11 +44,13 @@ def genai_config(shape: Decoder, stop_ids: Sequence[int], beginning: int | None)
         "num_key_value_heads": shape.kv_heads,
         "inputs": {
             **{name: name for name in inputs},
-            **{name: value for name, value in caches.items() if name.startswith("past")},
+            "past_key_names": "past_key_values.%d.key",
+            "past_value_names": "past_key_values.%d.value",
         },
         "outputs": {
             "logits": "logits",
-            **{name: value for name, value in caches.items() if name.startswith("present")},
+            "present_key_names": "present.%d.key",
+            "present_value_names": "present.%d.value",
         },
     }
     model = {

@@ -12,6 +12,8 @@ import numpy as np
 from gguf import GGUFValueType
 from numpy.typing import NDArray
 
+from lsp_server.models.exporter.runtime_config import Decoder
+
 KNOWN = ("gemma", "llama", "qwen2", "starcoder2")
 
 
@@ -19,19 +21,12 @@ class UnsupportedFile(Exception):
     """The GGUF file cannot be converted; the message says why."""
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The shape of a decoder, in the terms of its GGUF keys."""
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Decoder):
+    """The shape of a decoder, and what else its GGUF keys say of the network."""
 
     name: str
     """`general.architecture`."""
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    context: int
-    vocabulary: int
     epsilon: float
     """Of the normalisations."""
     rope_base: float

@@ -9,9 +9,10 @@ from typing import Any
 
 from lsp_server.models.exporter.acceptance import ParityError
 from lsp_server.models.exporter.job import Step, perform
+from lsp_server.models.exporter.runtime_config import genai_config
 from lsp_server.models.exporter.stop import producible
 
-from . import architecture, check, graph, runtime_config, tokenizer
+from . import architecture, check, graph, tokenizer
 
 
 def main(job_file: str) -> int:
@@ -47,9 +48,7 @@ def run(job: dict[str, Any], step: Step) -> dict[str, Any]:
     if not ends:
         raise architecture.UnsupportedFile("it names no token that ends a reply")
     beginning = file.field("tokenizer.ggml.bos_token_id")
-    (folder / "genai_config.json").write_text(
-        runtime_config.genai_config(shape, ends, beginning), encoding="utf-8"
-    )
+    (folder / "genai_config.json").write_text(genai_config(shape, ends, beginning), encoding="utf-8")
     step("converting the weights")
     graph.write(file, shape, folder)
     step("comparing the whole model with the file's")
