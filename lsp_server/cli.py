@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output, `head` for one, has had enough; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return COULD_NOT_RUN  # 0 would say of a repair that it is verified
     except Exception as error:
         from lsp_server.features.work import is_told
 
