@@ -78,28 +78,23 @@ class Conversations:
             RuntimeError, MemoryError: there is no memory even for this one alone.
         """
         need = min(len(prompt) + reply, self._context)
-        shared = {
-            id(each): shared_prefix(each.tokens, prompt[:-RECOMPUTED]) if self._reuse else 0
-            for each in self._held
-        }
         idle = [each for each in self._held if not each.busy and each.capacity >= need]
-        best = max(idle, key=lambda each: (shared[id(each)], -each.used), default=None)
+        candidates = [
+            (each, shared_prefix(each.tokens, prompt[:-RECOMPUTED]) if self._reuse else 0) for each in idle
+        ]
+        best, common = max(candidates, key=lambda pair: (pair[1], -pair[0].used), default=(None, 0))
         capacity = min(self._context, -(-(need + HEADROOM) // STEP) * STEP)
         if self._grows:
             capacity = self._context
         size = need if self._grows else capacity
-        if best is None or (
-            shared[id(best)] < WORTH_KEEPING * len(best.tokens) and self._fits(size, len(self._held))
-        ):
-            best = self._new(capacity, need)
-            common = 0
+        if best is None or (common < WORTH_KEEPING * len(best.tokens) and self._fits(size)):
+            best, common = self._new(capacity, need), 0
         else:
-            common = shared[id(best)]
             best.generator.rewind_to(common)
         best.busy, best.used = True, next(self._uses)
         if self._grows:
             best.size = need
-            while not self._fits(0, len(self._held)) and self._drop_oldest():
+            while not self._fits(0) and self._drop_oldest():
                 pass
         return best, common
 
@@ -114,12 +109,12 @@ class Conversations:
             if self._grows:
                 conversation.size = len(tokens)
 
-    def _fits(self, size: int, count: int) -> bool:
+    def _fits(self, size: int) -> bool:
         taken = sum(each.size for each in self._held)
-        return count == 0 or (taken + size) * self._token_bytes <= self._budget
+        return not self._held or (taken + size) * self._token_bytes <= self._budget
 
     def _new(self, capacity: int, need: int) -> Conversation:
-        while not self._fits(need if self._grows else capacity, len(self._held)) and self._drop_oldest():
+        while not self._fits(need if self._grows else capacity) and self._drop_oldest():
             pass
         while True:
             try:
