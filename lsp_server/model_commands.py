@@ -49,8 +49,8 @@ def add(actions: Any) -> None:
     )
     make.add_argument(
         "--precision",
-        choices=["fp32", "fp16", "int4"],
-        help="int4, or fp32 where that is all there is (optimum)",
+        choices=["fp32", "fp16", "int8", "int4"],
+        help="int8 of a GGUF file where the processor is good at it, fp32 of optimum, else int4",
     )
     make.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     make.add_argument(
@@ -164,7 +164,8 @@ def _fit(options: argparse.Namespace) -> int:
         if form.device == here.device
     }
     fits = [fit(entry, here.total, here.device, sizes) for entry in store.entries()]
-    best = recommend(fits, here.device, least)
+    bytewise = here.device == "cpu" and not options.memory and machine.multiplies_bytes()
+    best = recommend(fits, here.device, least, "int8" if bytewise else "int4")
     if options.json:
         print(json.dumps(_fit_record(memories, fits, best), indent=2))
     else:

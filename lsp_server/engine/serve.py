@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from lsp_server.models import catalog, store
+from lsp_server.models import byte_products, catalog, store
 from lsp_server.models.chat import ChatFormatError
 
 from . import runfile, tuning, wire
@@ -83,6 +83,11 @@ def serve(
     running = runfile.Running(model_id, os.getpid(), listener.getsockname()[1], token)
 
     def load() -> Session:
+        if form.precision == "int8" and not byte_products.exact():
+            raise EngineError(
+                f"this processor cannot multiply bytes exactly, which {form.model_id} at int8 needs: run `oci-companion "
+                f"model rm {form.model_id}`, then `model pull` and `model export` on this machine"
+            )
         session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
         if session.shares_buffer:
             session.drafts = tuning.drafts(

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["ds", "cl", "gm", "sc2", "qwen"]
-Precision = Literal["fp32", "fp16", "int4"]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
 Device = Literal["cpu", "cuda"]
 
-BITS: dict[Precision, float] = {"fp32": 32, "fp16": 16, "int4": 4.5}
-"""Bits a weight, scales included: int4 is block 32 with fp16 scales."""
+BITS: dict[Precision, float] = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4.5}
+"""Bits a weight, scales included: int4 is block 32 with fp16 scales, int8 has one a row."""
 
 TRAINED_PROMPT = 4096
 """Tokens of the longest prompts in OpenCodeInterpreter's training data."""

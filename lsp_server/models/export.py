@@ -20,6 +20,8 @@ import psutil  # type: ignore[import-untyped]
 from . import export_env
 from .catalog import Device, ModelEntry, Precision
 from .export_env import Step
+from .fit import LEAST_CONTEXT, fit
+from .machine import multiplies_bytes
 from .store import ModelError, entry, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
 from .transfer import check_cancel
 
@@ -38,6 +40,8 @@ ENVIRONMENTS: dict[str, export_env.Environment] = {
     "builder": export_env.BUILDER,
     "optimum": export_env.OPTIMUM,
 }
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Environment of an export: nothing is told to anyone; and NumPy's threads, which spin while they wait, stay out."""
 SPARE = 5 << 30
 """Bytes of disk for the two-layer graph and other passing things."""
 
@@ -65,7 +69,7 @@ def export(
 
     Args:
         model_id: id in the catalog, or of a model of the user's own.
-        precision: of the weights; None: int4, or fp32 where that is all there is (optimum).
+        precision: of the weights; None: `usual_precision`.
         device: what the folder is built to run on.
         progress: told each step as it begins.
         cancel: kills the export within a second; nothing of it is kept.
@@ -84,7 +88,7 @@ def export(
     stop = cancel or threading.Event()
     ready = is_graph(known)
     if precision is None:
-        precision = "fp32" if ready or exporter == "optimum" else "int4"
+        precision = usual_precision(known, device, exporter)
     final = onnx_dir(model_id, precision, device)
     with lock(model_id):
         made_by = _made_by(final, known)
@@ -176,9 +180,29 @@ def is_graph(known: ModelEntry) -> bool:
     return bool(known.path) and (Path(known.path) / "model.onnx").is_file()
 
 
+def usual_precision(known: ModelEntry, device: Device, exporter: Exporter | None = None) -> Precision:
+    """What a model is exported at unless told otherwise.
+
+    int8 is faster and truer than int4 where it can be had: of a GGUF file, on a processor that is good at it, with memory
+    for it. fp32 is all there is of optimum.
+
+    Raises:
+        ModelError: the model's source is not here.
+    """
+    if is_graph(known) or exporter == "optimum":
+        return "fp32"
+    # A GGUF file that is asked for at int8 goes the way that has it.
+    if device == "cuda" or exporter == "builder" or source_of(known).suffix != ".gguf":
+        return "int4"
+    memory = psutil.virtual_memory().total
+    roomy = fit(known, memory, device).form("int8").context >= LEAST_CONTEXT
+    return "int8" if roomy and multiplies_bytes() else "int4"
+
+
 def usual_exporter(source: Path, precision: Precision, device: Device) -> Exporter:
     """A GGUF file goes straight to ONNX for the CPU; all else takes PyTorch and the runtime's model builder."""
-    return "gguf" if source.suffix == ".gguf" and (precision, device) == ("int4", "cpu") else "builder"
+    own = source.suffix == ".gguf" and device == "cpu" and precision in ("int8", "int4")
+    return "gguf" if own else "builder"
 
 
 def _need_form(how: Exporter, source: Path, ready: bool, precision: Precision, device: Device) -> None:
@@ -189,10 +213,12 @@ def _need_form(how: Exporter, source: Path, ready: bool, precision: Precision, d
             f"{source} holds a finished graph, which is used as it is, at fp32 on the CPU: leave --exporter, "
             "--precision and --device out"
         )
-    if how == "gguf" and (source.suffix != ".gguf" or form != ("int4", "cpu")):
+    if how == "gguf" and usual_exporter(source, precision, device) != "gguf":
         raise ModelError(
-            "a GGUF file keeps its own precision, for the CPU; for another form leave --exporter out"
+            "a GGUF file goes straight to int8 or int4, for the CPU; for another form leave --exporter out"
         )
+    if precision == "int8" and how != "gguf":
+        raise ModelError("int8 is made of GGUF files only, for the CPU: take int4")
     if how == "optimum" and form != ("fp32", "cpu"):
         raise ModelError(
             f"optimum has one form here, fp32 on the CPU, and not {precision} on {device}: leave --precision and "
@@ -228,7 +254,7 @@ def _run(
             stderr=log_stream,
             text=True,
             cwd=home(),
-            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, **QUIET},
             start_new_session=True,
         )
     try:

@@ -10,7 +10,7 @@ from .catalog import DEFAULT, Device, ModelEntry, Precision
 RESERVE: dict[Device, int] = {"cuda": 2_000_000_000, "cpu": 3_000_000_000}
 """Bytes that are not for weights and cache. On a GPU: CUDA's own, workspaces, a prompt chunk's logits, and embeddings,
 which an export leaves unquantised. In main memory also the system, the editor and the tests."""
-PRECISIONS: dict[Device, tuple[Precision, ...]] = {"cuda": ("int4", "fp16"), "cpu": ("int4", "fp32")}
+PRECISIONS: dict[Device, tuple[Precision, ...]] = {"cuda": ("int4", "fp16"), "cpu": ("int4", "int8", "fp32")}
 """What is worth asking about: on a CPU the runtime widens fp16 to fp32 as it loads it (195 MB of weights took 439 MB),
 and nobody gains by fp32 on a GPU."""
 LEAST_CONTEXT = 4096
@@ -80,13 +80,16 @@ def fit(entry: ModelEntry, memory: int, device: Device, sizes: Sizes | None = No
     return Fit(entry, per_token, tuple(forms))
 
 
-def recommend(fits: Sequence[Fit], device: Device, least: int = LEAST_CONTEXT) -> Recommendation | None:
-    """Choose a model at int4: every token of a reply reads all weights, so fewer bytes of them are faster, too.
+def recommend(
+    fits: Sequence[Fit], device: Device, least: int = LEAST_CONTEXT, precision: Precision = "int4"
+) -> Recommendation | None:
+    """Choose a model: a large one rather than one at many bits.
 
     Args:
         fits: to choose from; the user's own are left out, for nothing is known of them but their size.
         device: where it is to run.
         least: tokens that there must be room for.
+        precision: what models are best run at there, where it has room; otherwise int4.
 
     Returns:
         None if none has that room.
@@ -96,9 +99,10 @@ def recommend(fits: Sequence[Fit], device: Device, least: int = LEAST_CONTEXT) -
         return None
     usual = next((each for each in able if each.entry.id == DEFAULT), None)
     if device == "cpu" and usual:
+        form = usual.form(precision)
         return Recommendation(
             usual,
-            usual.form("int4"),
+            form if form.context >= least else usual.form("int4"),
             "on a CPU speed decides, and a token takes as long as reading all weights",
         )
     best = max(able, key=lambda each: each.entry.parameters)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]
@@ -28,6 +30,13 @@ class Memory:
     """Bytes that nothing uses now."""
     uuid: str = ""
     """What `CUDA_VISIBLE_DEVICES` calls a GPU."""
+
+
+@functools.cache
+def multiplies_bytes() -> bool:
+    """Whether models at int8 run well on this processor; asked in a process of its own, which loads the runtime."""
+    command = [sys.executable, "-m", "lsp_server.models.byte_products"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
 
 def memories(device: Device | None = None) -> list[Memory]:

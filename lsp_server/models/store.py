@@ -20,6 +20,9 @@ from .catalog import Device, ModelEntry, Precision
 HOME_VARIABLE = "OCI_COMPANION_HOME"
 """Environment variable that moves everything the companion stores."""
 
+FASTEST: tuple[Precision, ...] = ("int8", "int4", "fp16", "fp32")
+"""int8 is made only for processors that are good at it; for the rest, the fewer bytes the better."""
+
 
 class ModelError(Exception):
     """A model could not be had; the message says what mends it."""
@@ -68,7 +71,7 @@ def source_dir(model_id: str) -> Path:
     return model_dir(model_id) / "source"
 
 
-def onnx_dir(model_id: str, precision: Precision = "int4", device: Device = "cpu") -> Path:
+def onnx_dir(model_id: str, precision: Precision, device: Device) -> Path:
     """Folder of one exported form; it exists only once it is whole and proven."""
     return model_dir(model_id) / f"onnx-{precision}-{device}"
 
@@ -153,11 +156,10 @@ def installed() -> list[Installed]:
 def find(model_id: str) -> Installed | None:
     """The exported form of a model that this machine should run, or None.
 
-    A CUDA form is preferred where there is one: it is exported only on purpose. Among several, the smallest weights
-    are the fastest.
+    A CUDA form is preferred where there is one: it is exported only on purpose. Among several, the fastest is taken.
     """
     forms = [form for form in installed() if form.model_id == model_id]
-    return min(forms, key=lambda form: (form.device != "cuda", catalog.BITS[form.precision]), default=None)
+    return min(forms, key=lambda form: (form.device != "cuda", FASTEST.index(form.precision)), default=None)
 
 
 def remove(model_id: str) -> int:

@@ -68,7 +68,7 @@ def test_on_a_cpu_a_token_costs_twice_as_much_and_fp32_is_offered() -> None:
     gpu, cpu = (fit(known, 12 * GB, device) for device in ("cuda", "cpu"))
     assert cpu.token_bytes == 2 * gpu.token_bytes
     assert [form.precision for form in gpu.forms] == ["int4", "fp16"]
-    assert [form.precision for form in cpu.forms] == ["int4", "fp32"]
+    assert [form.precision for form in cpu.forms] == ["int4", "int8", "fp32"]
     form = cpu.form("int4")
     assert form.context == (12 * GB - RESERVE["cpu"] - form.weights) // 1_048_576
 
@@ -105,6 +105,12 @@ def test_on_a_cpu_the_default_is_recommended_while_it_fits() -> None:
             recommend(everything(memory, "cpu"), "cpu") for memory in (64 * GB, int(3.7 * GB), 3 * GB)
         )
     ] == [DEFAULT, "qwen2.5-coder-0.5b-instruct", None]
+
+
+def test_on_a_cpu_that_is_good_at_bytes_int8_is_recommended_where_it_has_room() -> None:
+    roomy, tight = (recommend(everything(memory, "cpu"), "cpu", 4096, "int8") for memory in (8 * GB, 4 * GB))
+    assert roomy is not None and tight is not None
+    assert (roomy.form.precision, tight.form.precision) == ("int8", "int4")
 
 
 def test_a_model_of_the_user_s_own_is_not_recommended() -> None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from lsp_server.models.exporter.runtime_config import Decoder
 
+from .blocks import dequantise
+
 KNOWN = ("gemma", "llama", "qwen2", "starcoder2")
 
 
@@ -150,9 +152,8 @@ class GgufFile:
             begin, end: rows.
         """
         tensor = self.tensors[name]
-        return np.asarray(
-            gguf.quants.dequantize(tensor.data[begin:end], tensor.tensor_type), dtype=np.float32
-        )
+        # A plain view: each of a mapped array's own costs something, and there are very many.
+        return dequantise(np.asarray(tensor.data[begin:end]), tensor.tensor_type)
 
 
 def read(file: GgufFile) -> Architecture:

@@ -78,8 +78,24 @@ def convert(data: NDArray[np.uint8], kind: Type, bits: Bits) -> Blocks:
         return Blocks.pack(8, *_q8_0(data))
     if kind in _AFFINE:
         return _affine(*_AFFINE[kind](data), bits)
-    weights = np.asarray(gguf.quants.dequantize(data, kind), dtype=np.float32)
+    weights = dequantise(data, kind)
     return Blocks.pack(bits, *_nearest(weights.reshape(len(weights), -1, BLOCK), bits))
+
+
+def dequantise(data: NDArray[np.uint8], kind: Type) -> NDArray[np.float32]:
+    """The weights themselves, as ggml computes them.
+
+    Args:
+        data: [rows, bytes] as GGUF stores them, or a vector.
+        kind: their format.
+    """
+    if kind not in _AFFINE:
+        return np.asarray(gguf.quants.dequantize(data, kind), dtype=np.float32)
+    # The library's own way takes twice as long.
+    values, scales, lows = _AFFINE[kind](data)
+    weights = scales[..., None] * values
+    weights -= lows[..., None]
+    return weights.reshape(len(data), -1)
 
 
 def _nearest(

@@ -6,7 +6,9 @@ The operators are ONNX Runtime's contributed ones (`GroupQueryAttention`, `MatMu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +19,17 @@ from onnx import TensorProto, helper
 
 from .architecture import Architecture, GgufFile
 from .blocks import BLOCK, Blocks, convert, own_bits
+from .rows import LARGEST, Rows, quantise, rotated_together, rotation
 
-Weights = Literal["quantised", "fp32"]
+Weights = Literal["int8", "int4", "fp32"]
+"""`int8`: one scale a row, and activations of one scale a token. `int4`: the file's own blocks of 32, at 4 bits where it
+has these. `fp32`: dequantised."""
 
 LOGIT_ROWS = 8
 """The head is computed for so many of a pass's last positions: a prompt needs one, and speculation its drafts and
 one more. The logits of the positions before are zero."""
-SLAB = 8192
-"""Rows that are converted at a time."""
+SLAB = 512
+"""Rows that are converted at a time: what stays in a processor's own cache."""
 ALIGNMENT = 1 << 16
 """Bytes; an array that begins at a multiple is mapped from the file instead of read, on every system."""
 MICROSOFT = "com.microsoft"
@@ -34,7 +39,7 @@ def write(
     file: GgufFile,
     shape: Architecture,
     folder: Path,
-    weights: Weights = "quantised",
+    weights: Weights,
     layers: int | None = None,
     vocabulary: int | None = None,
 ) -> None:
@@ -44,12 +49,12 @@ def write(
         file: the weights.
         shape: as `architecture.read` found it.
         folder: exists.
-        weights: `quantised` as the file's own, or dequantised to `fp32`.
+        weights: how the matrices are kept.
         layers: only the first so many decoder layers.
         vocabulary: only the first so many tokens.
     """
-    with (folder / "model.onnx.data").open("wb") as data:
-        writer = _Writer(file, shape, _Store(data), weights, vocabulary or shape.vocabulary)
+    with (folder / "model.onnx.data").open("wb") as data, ThreadPoolExecutor(os.cpu_count()) as threads:
+        writer = _Writer(file, shape, _Store(data), weights, vocabulary or shape.vocabulary, threads)
         model = writer.model(layers or shape.layers)
     onnx.save_model(model, folder / "model.onnx")
 
@@ -84,10 +89,19 @@ class _Writer:
     """Makes the nodes, from the embedding to the logits. A node's first output has the node's name."""
 
     def __init__(
-        self, file: GgufFile, shape: Architecture, store: _Store, weights: Weights, vocabulary: int
+        self,
+        file: GgufFile,
+        shape: Architecture,
+        store: _Store,
+        weights: Weights,
+        vocabulary: int,
+        threads: Executor,
     ) -> None:
         self._file, self._shape, self._store = file, shape, store
-        self._quantised, self._vocabulary = weights == "quantised", vocabulary
+        self._weights, self._vocabulary, self._threads = weights, vocabulary, threads
+        self._bytes: dict[str, tuple[str, str]] = {}
+        """Activations that are rounded already, by their name: their bytes, and each token's largest."""
+        self._shared: set[str] = set()
         self._nodes: list[onnx.NodeProto] = []
 
     def model(self, layers: int) -> onnx.ModelProto:
@@ -165,7 +179,7 @@ class _Writer:
 
     def _embedding(self) -> str:
         name, count = "token_embd.weight", self._vocabulary
-        if self._quantised:
+        if self._weights != "fp32":
             # Eight bits cost nothing where single rows are looked up.
             blocks = self._blocks([name], 8, count)
             data = self._store.add(f"{name}/values", blocks.values.reshape(count, -1))
@@ -258,26 +272,10 @@ class _Writer:
 
     def _linear(self, name: str, source: str, parts: Sequence[str], rows: int | None = None) -> str:
         """Multiply by the file's matrices, stacked, or by their first rows; add their biases if they have any."""
-        if self._quantised:
-            kinds = [own_bits(self._file.tensors[part].tensor_type) for part in parts]
-            blocks = self._blocks(parts, max(kinds), rows)
-            inputs = [
-                self._store.add(f"{name}/{field}", getattr(blocks, field))
-                for field in ("values", "scales", "zeros")
-            ]
-            count, groups = blocks.scales.shape
-            out = self._node(
-                "MatMulNBits",
-                name,
-                [source, *inputs],
-                domain=MICROSOFT,
-                K=groups * BLOCK,
-                N=count,
-                bits=blocks.bits,
-                block_size=BLOCK,
-                # 4: activations are quantised to int8, block by block, which the fast kernels are for.
-                accuracy_level=4,
-            )
+        if self._weights == "int8":
+            out = self._by_rows(name, source, parts, rows)
+        elif self._weights == "int4":
+            out = self._by_blocks(name, source, parts, rows)
         else:
             matrix = np.concatenate([self._file.rows(part, 0, rows) for part in parts])
             out = self._node("MatMul", name, [source, self._store.add(f"{name}/weight", matrix.T)])
@@ -286,6 +284,79 @@ class _Writer:
             stacked = np.concatenate([self._file.rows(bias, 0, rows) for bias in biases])
             out = self._node("Add", f"{name}/biased", [out, self._store.add(f"{name}.bias", stacked)])
         return out
+
+    def _by_blocks(self, name: str, source: str, parts: Sequence[str], rows: int | None) -> str:
+        kinds = [own_bits(self._file.tensors[part].tensor_type) for part in parts]
+        blocks = self._blocks(parts, max(kinds), rows)
+        inputs = [
+            self._store.add(f"{name}/{field}", getattr(blocks, field))
+            for field in ("values", "scales", "zeros")
+        ]
+        count, groups = blocks.scales.shape
+        return self._node(
+            "MatMulNBits",
+            name,
+            [source, *inputs],
+            domain=MICROSOFT,
+            K=groups * BLOCK,
+            N=count,
+            bits=blocks.bits,
+            block_size=BLOCK,
+            # 4: activations are quantised to int8, block by block, which the fast kernels are for.
+            accuracy_level=4,
+        )
+
+    def _by_rows(self, name: str, source: str, parts: Sequence[str], rows: int | None) -> str:
+        slabs = [
+            (part, begin, min(begin + SLAB, count))
+            for part in parts
+            for count in [rows or len(self._file.tensors[part].data)]
+            for begin in range(0, count, SLAB)
+        ]
+        matrix = Rows.join(list(self._threads.map(lambda slab: quantise(self._file.rows(*slab)), slabs)))
+        taken, largest = self._rounded(source, len(matrix.values))
+        product = self._node(
+            "MatMulIntegerToFloat",
+            f"{name}/product",
+            [
+                taken,
+                self._store.add(f"{name}/values", matrix.values),
+                "step",
+                self._store.add(f"{name}/scales", matrix.scales),
+                "middle",
+            ],
+            domain=MICROSOFT,
+        )
+        return self._node("Mul", name, [product, largest])
+
+    def _rounded(self, source: str, channels: int) -> tuple[str, str]:
+        """Rotate activations and round them to bytes, each token by its own largest, so that none depends on the
+        company in which it is computed."""
+        if source not in self._bytes:
+            size = rotated_together(channels)
+            turn = f"rotation_{size}"
+            if not self._bytes:
+                self._constant("step", 1 / LARGEST, np.float32)
+                self._constant("middle", 128, np.uint8)
+                self._constant("last_axis", [-1])
+                self._constant("next_to_nothing", np.finfo(np.float32).tiny, np.float32)
+            for constant, value in (
+                (turn, rotation(size)),
+                (f"apart_{channels}", np.array([0, 0, -1, size])),
+                (f"together_{channels}", np.array([0, 0, channels])),
+            ):
+                if constant not in self._shared:
+                    self._shared.add(self._store.add(constant, value))
+            apart = self._node("Reshape", f"{source}/apart", [source, f"apart_{channels}"])
+            turned = self._node("MatMul", f"{source}/turned", [apart, turn])
+            turned = self._node("Reshape", f"{source}/rotated", [turned, f"together_{channels}"])
+            sizes = self._node("Abs", f"{source}/sizes", [turned])
+            largest = self._node("ReduceMax", f"{source}/largest", [sizes, "last_axis"], keepdims=1)
+            largest = self._node("Max", f"{source}/divisor", [largest, "next_to_nothing"])
+            parts = self._node("Div", f"{source}/parts", [turned, largest])
+            taken = self._node("QuantizeLinear", f"{source}/bytes", [parts, "step", "middle"])
+            self._bytes[source] = taken, largest
+        return self._bytes[source]
 
     def _blocks(self, parts: Sequence[str], bits: Any, rows: int | None) -> Blocks:
         made = []

@@ -12,8 +12,8 @@ from .architecture import Architecture, GgufFile
 
 Floats = NDArray[np.float32]
 
-SLAB = 16_384
-"""Rows of the head that are dequantised at a time."""
+SLAB = 512
+"""Rows of a matrix that are dequantised at a time: what stays in a processor's own cache."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,7 @@ def logits(
     final = _norm(file, shape, "output_norm", state)
     head = "output" if "output.weight" in file.tensors else "token_embd"
     count = vocabulary or shape.vocabulary
-    found = np.empty((len(tokens), count), dtype=np.float32)
-    for begin in range(0, count, SLAB):
-        end = min(begin + SLAB, count)
-        found[:, begin:end] = final @ file.rows(f"{head}.weight", begin, end).T
+    found = _product(file, f"{head}.weight", final, count)
     if "output.bias" in file.tensors:
         found += file.rows("output.bias")[:count]
     ends = np.cumsum([len(text) for text in texts])
@@ -81,8 +78,17 @@ def logits(
 
 
 def _linear(file: GgufFile, name: str, source: Floats) -> Floats:
-    out: Floats = source @ file.rows(f"{name}.weight").T
+    out = _product(file, f"{name}.weight", source, len(file.tensors[f"{name}.weight"].data))
     return out + file.rows(f"{name}.bias") if f"{name}.bias" in file.tensors else out
+
+
+def _product(file: GgufFile, name: str, source: Floats, rows: int) -> Floats:
+    """Multiply [tokens, columns] by the first rows of a matrix."""
+    out = np.empty((len(source), rows), dtype=np.float32)
+    for begin in range(0, rows, SLAB):
+        end = min(begin + SLAB, rows)
+        out[:, begin:end] = source @ file.rows(name, begin, end).T
+    return out
 
 
 def _norm(file: GgufFile, shape: Architecture, name: str, state: Floats) -> Floats:

@@ -24,7 +24,7 @@ def run(job: dict[str, Any], step: Step) -> dict[str, Any]:
     """Convert, and compare with the file; return the figures of that.
 
     Args:
-        job: `file` (the GGUF), `work` (a folder that exists), `stop_ids` (besides the file's own).
+        job: `file` (the GGUF), `work` (a folder that exists), `precision`, `stop_ids` (besides the file's own).
         step: told what is done next.
 
     Raises:
@@ -50,9 +50,9 @@ def run(job: dict[str, Any], step: Step) -> dict[str, Any]:
     beginning = file.field("tokenizer.ggml.bos_token_id")
     (folder / "genai_config.json").write_text(genai_config(shape, ends, beginning), encoding="utf-8")
     step("converting the weights")
-    graph.write(file, shape, folder)
+    graph.write(file, shape, folder, job["precision"])
     step("comparing the whole model with the file's")
-    return {"structure": near_and_far, "agreement": check.agreement(file, shape, folder)}
+    return {"structure": near_and_far, "agreement": check.agreement(file, shape, folder, job["precision"])}
 
 
 if __name__ == "__main__":
