@@ -195,7 +195,7 @@ def usual_precision(known: ModelEntry, device: Device, exporter: Exporter | None
     if device == "cuda" or exporter == "builder" or source_of(known).suffix != ".gguf":
         return "int4"
     memory = psutil.virtual_memory().total
-    roomy = fit(known, memory, device).form("int8").context >= LEAST_CONTEXT
+    roomy = fit(known, memory, device).form("int8").context >= min(LEAST_CONTEXT, known.context)
     return "int8" if roomy and multiplies_bytes() else "int4"
 
 
