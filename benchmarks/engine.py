@@ -65,6 +65,8 @@ class Peer:
     url: str
     key: str
     process: psutil.Process
+    load: float
+    """Seconds from the process's start to its being ready."""
     rounds: list[list[Round]] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     """Seconds to the first token of round two's prompt when nothing of it is in the cache."""
@@ -85,11 +87,13 @@ def main() -> int:
         print(
             f"{platform.machine()}, {os.cpu_count()} cores; {options.model}; {len(tasks)} tasks", flush=True
         )
-        peers = [running.enter_context(_ours("companion", options, []))]
+        peers = [running.enter_context(our_server("companion", options, []))]
         if options.llama_python:
-            peers.append(running.enter_context(_llama("llama.cpp", options, gguf, [])))
+            peers.append(running.enter_context(llama_server("llama.cpp", options, gguf, [])))
             lookup = ["--draft_model", "prompt-lookup-decoding", "--draft_model_num_pred_tokens", "4"]
-            peers.append(running.enter_context(_llama("llama.cpp + prompt lookup", options, gguf, lookup)))
+            peers.append(
+                running.enter_context(llama_server("llama.cpp + prompt lookup", options, gguf, lookup))
+            )
         for number, task in enumerate(tasks):
             for peer in peers:
                 peer.rounds.append(_repair(peer, question_of(task), options.max_tokens, tokenizer))
@@ -140,13 +144,14 @@ def question_of(task: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _ours(name: str, options: argparse.Namespace, more: list[str]) -> Iterator[Peer]:
+def our_server(name: str, options: argparse.Namespace, more: list[str]) -> Iterator[Peer]:
     """A server of ours with a home of its own, so that a running one is left alone."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "models").symlink_to(store.home() / "models")
         command = [sys.executable, "-m", "lsp_server.engine.serve", "--model", options.model]
         command += ["--threads", str(options.threads), *more]
+        started = time.perf_counter()
         process = subprocess.Popen(command, env={**os.environ, store.HOME_VARIABLE: folder})
         run_file = home / "run" / f"{options.model}.json"
         try:
@@ -155,14 +160,15 @@ def _ours(name: str, options: argparse.Namespace, more: list[str]) -> Iterator[P
             url = f"http://127.0.0.1:{running['port']}"
             health = {"Authorization": f"Bearer {running['token']}"}
             _await(process, lambda: httpx.get(f"{url}/health", headers=health).json()["state"] == "ready")
-            yield Peer(name, f"{url}/v1", running["token"], psutil.Process(process.pid))
+            load = time.perf_counter() - started
+            yield Peer(name, f"{url}/v1", running["token"], psutil.Process(process.pid), load)
         finally:
             process.terminate()
             process.wait()
 
 
 @contextmanager
-def _llama(name: str, options: argparse.Namespace, gguf: Path, more: list[str]) -> Iterator[Peer]:
+def llama_server(name: str, options: argparse.Namespace, gguf: Path, more: list[str]) -> Iterator[Peer]:
     """llama-cpp-python's server with its prompt cache on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -180,10 +186,12 @@ def _llama(name: str, options: argparse.Namespace, gguf: Path, more: list[str]) 
         "true",
         *more,
     ]
+    started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await(process, lambda: httpx.get(f"http://127.0.0.1:{port}/v1/models").is_success)
-        yield Peer(name, f"http://127.0.0.1:{port}/v1", "none", psutil.Process(process.pid))
+        load = time.perf_counter() - started
+        yield Peer(name, f"http://127.0.0.1:{port}/v1", "none", psutil.Process(process.pid), load)
     finally:
         process.terminate()
         process.wait()
@@ -207,7 +215,7 @@ def _repair(peer: Peer, question: str, max_tokens: int, tokenizer: Tokenizer) ->
     messages = [{"role": "user", "content": question}]
     rounds = []
     for _ in range(2):
-        reply, made = _ask(peer, messages, max_tokens, tokenizer)
+        reply, made = ask(peer, messages, max_tokens, tokenizer)
         rounds.append(made)
         messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": FAILURE}]
     return rounds
@@ -221,10 +229,10 @@ def _cold(peer: Peer, question: str, tokenizer: Tokenizer) -> float:
         {"role": "assistant", "content": f"```python\n{reply}```"},
         {"role": "user", "content": FAILURE},
     ]
-    return _ask(peer, messages, 1, tokenizer)[1].first
+    return ask(peer, messages, 1, tokenizer)[1].first
 
 
-def _ask(
+def ask(
     peer: Peer, messages: list[dict[str, str]], max_tokens: int, tokenizer: Tokenizer
 ) -> tuple[str, Round]:
     body = {"messages": messages, "temperature": 0.0, "max_tokens": max_tokens, "stream": True}
@@ -260,6 +268,7 @@ def _watch_memory(peer: Peer, done: threading.Event) -> None:
 
 SLOW_PEER = """
 import json, sys, time
+started = time.perf_counter()
 import psutil, torch
 from transformers import AutoTokenizer
 kind, where, threads, max_tokens = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -276,6 +285,7 @@ else:
     folder, name = where.rsplit("/", 1)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+print(json.dumps({"load": time.perf_counter() - started}), flush=True)
 
 class FirstToken:
     at = 0.0
@@ -314,9 +324,11 @@ def _slow(name: str, python: str, where: Path, questions: list[str], options: ar
         text=True,
         check=True,
     )
-    peer = Peer(name, "", "", psutil.Process())
+    peer = Peer(name, "", "", psutil.Process(), 0.0)
     for line in run.stdout.splitlines():
-        if line.startswith("{"):
+        if line.startswith('{"load"'):
+            peer.load = json.loads(line)["load"]
+        elif line.startswith("{"):
             answer = json.loads(line)
             peer.rounds.append([Round(*each) for each in answer["rounds"]])
             peer.peak = max(peer.peak, answer["peak"])
@@ -326,13 +338,19 @@ def _slow(name: str, python: str, where: Path, questions: list[str], options: ar
 def _report(peers: list[Peer], first: int | None = None) -> None:
     """A line for each engine, and the ratios of the first one to the others."""
     figures = [_figures(peer.rounds[:first]) for peer in peers]
-    heads = ("first token", "round two's", "prefill tok/s", "decode tok/s", "two rounds", "peak GB")
+    heads = ("first token", "round two's", "prefill tok/s", "decode tok/s", "two rounds", "load", "peak GB")
     print(
         f"\n{'median of ' + str(len(peers[0].rounds[:first])) + ' tasks':28}"
         + "".join(f"{h:>15}" for h in heads)
     )
     for peer, row in zip(peers, figures, strict=True):
-        cells = [f"{row[0]:.2f} s", f"{row[1]:.2f} s", *(f"{v:.1f}" for v in row[2:4]), f"{row[4]:.2f} s"]
+        cells = [
+            f"{row[0]:.2f} s",
+            f"{row[1]:.2f} s",
+            *(f"{v:.1f}" for v in row[2:4]),
+            f"{row[4]:.2f} s",
+            f"{peer.load:.1f} s",
+        ]
         print(f"{peer.name:28}" + "".join(f"{c:>15}" for c in [*cells, f"{peer.peak / 1e9:.2f}"]))
     for peer, row in zip(peers[1:], figures[1:], strict=True):
         ratios = [
@@ -341,7 +359,7 @@ def _report(peers: list[Peer], first: int | None = None) -> None:
             figures[0][2] / row[2],
             figures[0][3] / row[3],
         ]
-        ratios += [row[4] / figures[0][4], peer.peak / peers[0].peak]
+        ratios += [row[4] / figures[0][4], peer.load / peers[0].load, peer.peak / peers[0].peak]
         name = f"{peers[0].name} ahead by"
         print(f"{name:28}" + "".join(f"{f'x {r:.2f}':>15}" for r in ratios) + f"   ({peer.name})")
     if peers[0].cold:

@@ -38,7 +38,7 @@ def examine(workspace: Path, model: str = "") -> Iterator[Finding]:
     yield Finding(True, f"oci-companion runs on Python {sys.version.split()[0]} in {sys.prefix}")
     yield _interpreter(workspace)
     isolation = probe()
-    works = isolation.bwrap is not None
+    works = isolation.level != "off"
     yield Finding(works, f"sandbox: {isolation.level} ({isolation.reason})", "" if works else remedy())
     entry = store.entry(model or catalog.DEFAULT)
     yield from _model(entry)

@@ -18,7 +18,8 @@ class SandboxSettings:
     """`oci.sandbox.*`"""
 
     level: Literal["auto", "strict", "off"] = "auto"
-    """`auto` and `strict` run tests only in isolation; `off` runs them unprotected."""
+    """`auto` runs tests in the best isolation that works here (bubblewrap, else Landlock); `strict` in bubblewrap only;
+    `off` runs them unprotected."""
     network: bool = False
     """Whether tests may use the network."""
     writable: tuple[str, ...] = ()

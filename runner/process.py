@@ -54,7 +54,7 @@ class TestProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self._launch.descriptors,
-            env=self._launch.environment if self._launch.level == "off" else {},
+            env={} if self._launch.level == "bubblewrap" else self._launch.environment,
             cwd=self._launch.workspace,
             start_new_session=True,
         )

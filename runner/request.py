@@ -29,7 +29,8 @@ class Sandboxing:
     """How much the run is kept from."""
 
     level: str = "auto"
-    """`auto` or `strict`: the best level that works here, else SandboxUnavailable; `off`: none."""
+    """`auto`: the best level that works here, else SandboxUnavailable; `strict`, or `bubblewrap`, or `landlock`: that
+    one, strict being bubblewrap; `off`: none."""
     network: bool = False
     writable: Sequence[Path] = ()
 

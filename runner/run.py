@@ -15,7 +15,7 @@ from runner.interpreter import Interpreter, describe
 from runner.process import TestProcess
 from runner.report import Report, Stop, TestResult
 from runner.request import Limits, Sandboxing, TestRequest
-from runner.sandbox import bubblewrap, plain, probe
+from runner.sandbox import copy, probe
 from runner.sandbox.launch import Launch
 from runner.sandbox.limits import rlimits
 from runner.tally import Tally
@@ -51,21 +51,20 @@ def run_tests(
     interpreter = describe(request.interpreter)
     if not interpreter.has_pytest:
         raise InterpreterError(_no_pytest(request))
-    bwrap = None if request.sandbox.level == "off" else probe.require()
+    isolation = probe.require(request.sandbox.level)
 
     event_read, event_write = os.pipe()
     stack_read, stack_write = os.pipe()
     launch = None
     try:
-        if bwrap is None:
-            launch = plain.launch(request, interpreter, (event_write, stack_write))
-        else:
-            launch = bubblewrap.launch(bwrap, request, interpreter, (event_write, stack_write))
+        launch = isolation.launch(request, interpreter, (event_write, stack_write))
         nonce = secrets.token_hex(16)
         order = _order(request, interpreter, launch, nonce, event_write, stack_write)
         tally = Tally(nonce, launch.workspace, on_result)
         process = TestProcess(launch, order, event_read, stack_read, request.limits)
         stop, detail = process.watch(tally, cancel)
+        for path in copy.changed(launch.guarded, launch.workspace):
+            tally.violate(f"{path}, which the tests are made of, was changed during the run")
     finally:
         os.close(event_read)
         os.close(stack_read)

@@ -5,46 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from runner.interpreter import Interpreter
 from runner.request import TestRequest
-from runner.sandbox import seccomp
+from runner.sandbox import seccomp, show
 from runner.sandbox.launch import INSIDE, Launch
 
 _INSIDE_AT = "/run/oci-companion/inside"
 _HOME_AT = "/tmp/home"
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-_ETC = (
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/timezone",
-    "/etc/alternatives",
-    "/etc/mime.types",
-    "/etc/fonts",
-    "/etc/ssl/certs",
-    "/etc/ssl/openssl.cnf",
-    "/etc/pki/tls/certs",
-    "/etc/ca-certificates",
-    "/nix/store",
-)
-_ETC_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/services")
-_READ_ONLY = (
-    "test_*.py",
-    "*_test.py",
-    "conftest.py",
-    "__init__.py",
-    "pytest.ini",
-    "tox.ini",
-    "pyproject.toml",
-    "setup.cfg",
-)
-_SKIPPED_FOLDERS = {".git", ".hg", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".nox"}
 _TMP_BYTES = 1 << 30
-_KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUTF8")
 
 
 def launch(
@@ -59,7 +29,7 @@ def launch(
         descriptors: what the driver inherits besides its standard streams.
     """
     workspace = request.workspace.resolve()
-    environment = _environment(interpreter)
+    environment = show.environment(interpreter, _HOME_AT, "/tmp")
     made = Launch("bubblewrap", [], workspace, environment, list(descriptors), counts_processes=_ucounts())
     arguments = [
         *_namespaces(request.sandbox.network),
@@ -74,7 +44,7 @@ def launch(
     ]
     if request.workspace != workspace and request.workspace.is_symlink():
         arguments[-4:-4] = ["--symlink", str(workspace), str(request.workspace)]
-    if (filter_program := seccomp.program()) is not None:
+    if (filter_program := seccomp.program(seccomp.OWN_NETWORK)) is not None:
         arguments += ["--seccomp", str(_memory_file(filter_program, made.descriptors))]
     for name, value in environment.items():
         arguments += ["--setenv", name, value]
@@ -98,13 +68,13 @@ def _namespaces(network: bool) -> list[str]:
 
 def _root(network: bool, descriptors: list[int]) -> Iterator[str]:
     """Arguments for a root with the system's programs and libraries, and private /proc, /dev and /tmp."""
-    for name in _SYSTEM:
+    for name in show.SYSTEM:
         path = Path(name)
         if path.is_symlink():
             yield from ("--symlink", str(path.readlink()), name)
         elif path.is_dir():
             yield from ("--ro-bind", name, name)
-    for name in _ETC + (_ETC_NETWORK if network else ()):
+    for name in show.ETC + (show.ETC_NETWORK if network else ()):
         yield from ("--ro-bind-try", os.path.realpath(name), name)
     for path in sorted(Path("/etc").glob("python3*")):
         yield from ("--ro-bind", str(path), str(path))
@@ -138,25 +108,11 @@ def _root(network: bool, descriptors: list[int]) -> Iterator[str]:
 
 def _interpreter(interpreter: Interpreter, workspace: Path) -> Iterator[str]:
     """Arguments that show the interpreter's installation and what its import path leads to, read-only."""
-    for path in _outermost(_needed(interpreter), workspace):
+    for path in show.interpreter_paths(interpreter, workspace):
         yield from ("--ro-bind", str(path), str(path))
     for link in _links(interpreter.executable):
-        if not _within(link, [*map(Path, _SYSTEM), *interpreter.prefixes, workspace]):
+        if not show.within(link, [*map(Path, show.SYSTEM), *interpreter.prefixes, workspace]):
             yield from ("--symlink", str(link.readlink()), str(link))
-
-
-def _needed(interpreter: Interpreter) -> Iterator[Path]:
-    broad = {Path("/"), Path("/home"), Path("/tmp"), Path("/root"), Path.home(), *Path.home().parents}
-    for prefix in interpreter.prefixes:
-        for path in {prefix, prefix.resolve()}:
-            if path in broad:  # an environment made in the home folder itself must not show the rest of it
-                yield from (path / name for name in ("bin", "lib", "lib64", "pyvenv.cfg"))
-            else:
-                yield path
-    for path in interpreter.path:
-        for real in {path, path.resolve()}:
-            if real not in broad:
-                yield real
 
 
 def _links(executable: Path) -> Iterator[Path]:
@@ -168,19 +124,6 @@ def _links(executable: Path) -> Iterator[Path]:
         executable = executable.parent / executable.readlink()
 
 
-def _outermost(paths: Iterable[Path], workspace: Path) -> list[Path]:
-    """Existing paths that neither the system's folders, nor the workspace, nor one of the others shows already."""
-    chosen: list[Path] = []
-    for path in sorted({Path(os.path.normpath(path)) for path in paths}):
-        if path.exists() and not _within(path, [*map(Path, _SYSTEM), workspace, *chosen]):
-            chosen.append(path)
-    return chosen
-
-
-def _within(path: Path, folders: Iterable[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)
-
-
 def _writable(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         yield from ("--bind", str(path.resolve()), str(path.resolve()))
@@ -188,32 +131,8 @@ def _writable(paths: Iterable[Path]) -> Iterator[str]:
 
 def _protected(workspace: Path, tests: Iterable[str]) -> Iterator[str]:
     """Arguments that make the tests, and what configures them, read-only inside the overlay."""
-    for path in sorted(_test_files(workspace, tests)):
+    for path in sorted(show.test_files(workspace, tests)):
         yield from ("--ro-bind", str(path), str(path))
-
-
-def _test_files(workspace: Path, tests: Iterable[str]) -> set[Path]:
-    found: set[Path] = set()
-    for test in tests:
-        start = workspace / test.partition("::")[0]
-        if not start.exists() or not start.is_relative_to(workspace) or ".." in start.parts:
-            continue
-        folder = start if start.is_dir() else start.parent
-        if start.is_file():
-            found.add(start)
-        else:
-            for at, folders, names in os.walk(start):
-                folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
-                found |= {Path(at, name) for name in names if _is_protected(name)}
-        for above in [folder, *folder.parents]:
-            found |= {path for path in above.iterdir() if _is_protected(path.name)}
-            if above == workspace:
-                break
-    return {path.resolve() for path in found if path.is_file() and path.resolve().is_relative_to(workspace)}
-
-
-def _is_protected(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in _READ_ONLY)
 
 
 def _files(workspace: Path, files: Mapping[PurePosixPath, bytes], descriptors: list[int]) -> Iterator[str]:
@@ -236,24 +155,6 @@ def _memory_file(content: bytes, descriptors: list[int]) -> int:
         file.write(content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-def _environment(interpreter: Interpreter) -> dict[str, str]:
-    own = interpreter.executable.parent
-    environment = {
-        "PATH": os.pathsep.join(dict.fromkeys([str(own), "/usr/local/bin", "/usr/bin", "/bin"])),
-        "HOME": _HOME_AT,
-        "TMPDIR": "/tmp",
-        "USER": "user",
-        "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    if (own.parent / "pyvenv.cfg").is_file():
-        environment["VIRTUAL_ENV"] = str(own.parent)
-    if interpreter.user_base:
-        environment["PYTHONUSERBASE"] = interpreter.user_base
-    environment |= {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return environment
 
 
 def _ucounts() -> bool:

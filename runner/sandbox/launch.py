@@ -27,6 +27,8 @@ class Launch:
     """Whether the kernel counts this sandbox's processes apart from the user's other ones."""
     temporary: Path | None = None
     """A folder to remove after the run."""
+    guarded: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """Files in it that the run may not change, where it could, with what tells a change (`copy.guard`)."""
 
     def close_descriptors(self) -> None:
         """Close this process's copies of the descriptors."""

@@ -61,6 +61,7 @@ class Usage:
         self._pid = pid
         self._launch = launch
         self._limits = limits
+        self._free = _free_bytes(launch.temporary) if launch.temporary else 0
 
     def excess(self) -> tuple[Stop, str] | None:
         """Return what is over its limit, with words for the user, or None."""
@@ -70,12 +71,14 @@ class Usage:
         memory = self._limits.memory_bytes
         if resident_bytes(below) > memory and proportional_bytes(below) > memory:
             return Stop.MEMORY, f"killed: it used more than {memory / (1 << 30):.2g} GiB of memory"
-        if self._launch.level == "bubblewrap" and below and self._overlay_bytes(below[-1]) > memory:
+        if below and self._written_bytes(below[-1]) > memory:
             return Stop.MEMORY, f"killed: it wrote more than {memory / (1 << 30):.2g} GiB of files"
         return None
 
-    def _overlay_bytes(self, pid: int) -> int:
-        """How much was written over the workspace, which is kept in memory."""
+    def _written_bytes(self, pid: int) -> int:
+        """How much was written: over the workspace, which is kept in memory; or, of a copy, how much less is free."""
+        if self._launch.temporary is not None:
+            return self._free - _free_bytes(self._launch.temporary)
         try:
             found = os.statvfs(f"/proc/{pid}/root{self._launch.workspace}")
             outside = os.statvfs(self._launch.workspace)
@@ -84,6 +87,11 @@ class Usage:
         if found.f_fsid == outside.f_fsid:
             return 0  # the process still sees this machine's own file system
         return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bfree * found.f_frsize
 
 
 def proportional_bytes(pids: list[int]) -> int:

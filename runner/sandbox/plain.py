@@ -11,10 +11,8 @@ from pathlib import Path
 
 from runner.interpreter import Interpreter
 from runner.request import TestRequest
+from runner.sandbox import copy
 from runner.sandbox.launch import INSIDE, Launch
-
-_LINKED = {".git", ".hg", ".svn", ".tox", ".nox", ".venv", "venv", "node_modules"}
-"""Large folders that a copy refers to instead of containing."""
 
 
 def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable[int] = ()) -> Launch:
@@ -26,13 +24,8 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
         descriptors: what the driver inherits besides its standard streams.
     """
     temporary = Path(tempfile.mkdtemp(prefix="oci-companion-")).resolve()
-    workspace = temporary / request.workspace.name
     try:
-        _copy(request.workspace.resolve(), workspace)
-        for relative, content in request.files.items():
-            path = Path(os.path.realpath(workspace / relative))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        workspace = copy.workspace(request, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -45,19 +38,5 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
         descriptors=list(descriptors),
         cache=str(temporary / "pytest-cache"),
         temporary=temporary,
+        guarded=copy.guard(workspace, request.tests),
     )
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.mkdir()
-    for entry in os.scandir(source):
-        path = target / entry.name
-        if entry.is_symlink():
-            path.symlink_to(Path(entry.path).readlink())
-        elif entry.is_dir():
-            if entry.name in _LINKED or Path(entry.path, "pyvenv.cfg").exists():
-                path.symlink_to(entry.path)
-            elif entry.name != "__pycache__":
-                _copy(Path(entry.path), path)
-        elif entry.is_file():
-            shutil.copy2(entry.path, path)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from runner.errors import SandboxUnavailable
 from runner.interpreter import Interpreter
 from runner.request import TestRequest
-from runner.sandbox import bubblewrap
+from runner.sandbox import bubblewrap, landlock, plain, seccomp
+from runner.sandbox.launch import Launch
 
 _SECONDS = 10.0
 _once = threading.Lock()
+_TRUE = Interpreter(
+    executable=Path("/bin/true"), version=(), prefixes=(), path=(), user_base="", has_pytest=False
+)
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,21 @@ class Isolation:
     """The best level of this machine."""
 
     level: str
-    """`bubblewrap`, or `off` where nothing works."""
+    """`bubblewrap`, `landlock`, or `off` where nothing works."""
     reason: str
-    """In words: which bubblewrap it is, or why none works."""
+    """In words: which it is, and why no better one."""
     bwrap: Path | None = None
+    """Where the level is bubblewrap."""
+
+    def launch(
+        self, request: TestRequest, interpreter: Interpreter, descriptors: Iterable[int] = ()
+    ) -> Launch:
+        """Return the command that runs the driver at this level; arguments as `plain.launch`."""
+        if self.bwrap is not None:
+            return bubblewrap.launch(self.bwrap, request, interpreter, descriptors)
+        if self.level == "landlock":
+            return landlock.launch(request, interpreter, descriptors)
+        return plain.launch(request, interpreter, descriptors)
 
 
 def probe() -> Isolation:
@@ -39,18 +55,23 @@ def probe() -> Isolation:
         return _probe()
 
 
-def require() -> Path:
-    """Return a bubblewrap that works.
+def require(level: str) -> Isolation:
+    """Return isolation of the level that a request asks for (`Sandboxing.level`).
 
     Raises:
-        SandboxUnavailable: there is none; the message says what mends it.
+        SandboxUnavailable: it does not work here; the message says what mends it.
     """
+    if level == "off":
+        return Isolation("off", "as asked for")
+    if level == "landlock":
+        if (failure := _try_landlock()) is not None:
+            raise SandboxUnavailable(f"Tests are not run, because Landlock does not work here: {failure}.")
+        return Isolation("landlock", "as asked for")
     found = probe()
-    if found.bwrap is None:
-        raise SandboxUnavailable(
-            f"Tests are not run, because no sandbox works here: {found.reason}. {remedy()}"
-        )
-    return found.bwrap
+    if found.level == "off" or (level != "auto" and found.level != "bubblewrap"):
+        none = "no sandbox works" if level == "auto" else "bubblewrap does not work"
+        raise SandboxUnavailable(f"Tests are not run, because {none} here: {found.reason}. {remedy()}")
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +84,11 @@ def _probe() -> Isolation:
         if failure is None:
             return Isolation("bubblewrap", f"{bwrap} works, with an overlay", bwrap)
         reasons.append(f"{bwrap}: {failure}")
-    return Isolation("off", "; ".join(reasons) or "bubblewrap is not installed")
+    missing = "; ".join(reasons) or "bubblewrap is not installed"
+    failure = _try_landlock()
+    if failure is None:
+        return Isolation("landlock", f"a weaker one, for {missing}; its limits: {'; '.join(landlock.LIMITS)}")
+    return Isolation("off", f"{missing}; Landlock: {failure}")
 
 
 def _candidates() -> Iterator[Path]:
@@ -81,18 +106,44 @@ def _candidates() -> Iterator[Path]:
 
 
 def _try(bwrap: Path) -> str | None:
-    """Run the whole real command on an empty workspace; return what went wrong."""
-    own = Interpreter(
-        executable=Path("/bin/true"), version=(), prefixes=(), path=(), user_base="", has_pytest=False
-    )
+    return _try_launch(lambda request: bubblewrap.launch(bwrap, request, _TRUE))
+
+
+def _try_landlock() -> str | None:
+    """The same for Landlock, with a look at whether it keeps anything out."""
+    if (version := landlock.abi()) < landlock.LEAST_ABI:
+        return f"the kernel has version {version} of it, and {landlock.LEAST_ABI} is needed (Linux 6.2)"
+    if seccomp.program(()) is None:
+        return f"there is no seccomp filter for {platform.machine()} yet"
     with tempfile.TemporaryDirectory(prefix="oci-companion-") as folder:
-        launch = bubblewrap.launch(bwrap, TestRequest(Path(folder), (), own.executable), own)
+        secret = Path(folder, "secret")
+        secret.touch()
+        cat = replace(_TRUE, executable=Path("/bin/cat"))
+
+        def launch(request: TestRequest) -> Launch:
+            made = landlock.launch(request, cat)
+            made.command[made.command.index("/bin/cat") :] = ["/bin/cat", str(secret)]
+            return made
+
+        said = _try_launch(launch)
+    if said is None:
+        return "what it should have kept out could be read"
+    if "secret" not in said:
+        return said
+    return _try_launch(lambda request: landlock.launch(request, _TRUE))
+
+
+def _try_launch(make: Callable[[TestRequest], Launch]) -> str | None:
+    """Run the whole real command on an empty workspace; return what went wrong."""
+    with tempfile.TemporaryDirectory(prefix="oci-companion-") as folder:
+        launch = make(TestRequest(Path(folder), (), _TRUE.executable))
         try:
             done = subprocess.run(
                 launch.command,
                 pass_fds=launch.descriptors,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
+                cwd=folder,
                 env={},
                 timeout=_SECONDS,
             )
@@ -100,6 +151,8 @@ def _try(bwrap: Path) -> str | None:
             return str(error)
         finally:
             launch.close_descriptors()
+            if launch.temporary is not None:
+                shutil.rmtree(launch.temporary, ignore_errors=True)
     if done.returncode == 0:
         return None
     said = done.stderr.decode(errors="replace").strip()

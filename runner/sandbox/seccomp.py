@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from collections.abc import Sequence
 
 # Numbers on x86-64 and on aarch64, from the kernel's arch/x86/entry/syscalls/syscall_64.tbl and
 # include/uapi/asm-generic/unistd.h.
@@ -48,8 +49,10 @@ _DENIED = {
 }
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0, 41), "aarch64": (0xC00000B7, 1, 198)}
 """AUDIT_ARCH value, column in the table, and the number of `socket`."""
-_FAMILIES = (1, 2, 10, 16)
-"""AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, all of the sandbox's own network namespace."""
+INTERNET = (2, 10)
+"""AF_INET and AF_INET6."""
+OWN_NETWORK = (1, *INTERNET, 16)
+"""And AF_UNIX and AF_NETLINK, where all are of the sandbox's own network namespace."""
 _X32_BIT = 0x40000000
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
@@ -61,10 +64,11 @@ _ERRNO = 0x00050000
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 
 
-def program(machine: str = "") -> bytes | None:
+def program(families: Sequence[int], machine: str = "") -> bytes | None:
     """Return the filter's program, in the form that bubblewrap's --seccomp reads.
 
     Args:
+        families: the sockets that may be made.
         machine: as `platform.machine()` has it; this machine's by default.
 
     Returns:
@@ -90,7 +94,7 @@ def program(machine: str = "") -> bytes | None:
         _instruction(_RETURN, _ALLOW),
         _instruction(_LOAD, _FIRST_ARGUMENT_AT),
     ]
-    for family in _FAMILIES:
+    for family in families:
         code += [_instruction(_EQUAL, family, 0, 1), _instruction(_RETURN, _ALLOW)]
     code.append(_instruction(_RETURN, _ERRNO | errno.EAFNOSUPPORT))
     return b"".join(code)

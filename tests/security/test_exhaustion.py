@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from runner.report import Outcome, Stop
+from runner.report import Outcome, Report, Stop
 from tests.unit.runner_project import Limits, Project, need_bubblewrap, only
 
 MIB = 1 << 20
 
 
-@pytest.fixture(autouse=True)
-def bubblewrap() -> None:
+Attack = Callable[..., Report]
+
+
+@pytest.fixture(params=["strict", "landlock"])
+def attack(request: pytest.FixtureRequest, tmp_path: Path) -> Attack:
+    """Runs a function's body as a test, at an isolation level."""
     need_bubblewrap()
 
+    def run(body: str, limits: Limits, test_args: list[str] | None = None) -> Report:
+        candidate = f"import mmap, os, subprocess, sys, time\n\ndef attack():\n{body}"
+        test = "import candidate\ndef test_c(): candidate.attack()\n"
+        project = Project(tmp_path, {"candidate.py": "", "test_c.py": test})
+        extra = {"test_args": test_args} if test_args is not None else {}
+        return project.run(
+            "test_c.py", files={"candidate.py": candidate}, limits=limits, level=request.param, **extra
+        )
 
-def attack(folder: Path, body: str, limits: Limits, test_args: list[str] | None = None):  # noqa: ANN201
-    candidate = f"import mmap, os, subprocess, sys, time\n\ndef attack():\n{body}"
-    project = Project(
-        folder, {"candidate.py": "", "test_c.py": "import candidate\ndef test_c(): candidate.attack()\n"}
-    )
-    extra = {"test_args": test_args} if test_args is not None else {}
-    return project.run("test_c.py", files={"candidate.py": candidate}, limits=limits, **extra)
+    return run
 
 
-def test_memory_of_one_process(tmp_path: Path) -> None:
-    report = attack(tmp_path, "    return len(bytearray(3 << 30))\n", Limits(memory_bytes=512 * MIB))
+def test_memory_of_one_process(attack: Attack) -> None:
+    report = attack("    return len(bytearray(3 << 30))\n", Limits(memory_bytes=512 * MIB))
     assert only(report).outcome is Outcome.FAILED
     assert only(report).failure.message == "MemoryError"
 
 
-def test_memory_of_many_processes_together(tmp_path: Path) -> None:
+def test_memory_of_many_processes_together(attack: Attack) -> None:
     body = """\
     for _ in range(20):
         if os.fork() == 0:
@@ -43,12 +50,12 @@ def test_memory_of_many_processes_together(tmp_path: Path) -> None:
             time.sleep(60)
     time.sleep(60)
 """
-    report = attack(tmp_path, body, Limits(memory_bytes=300 * MIB))
+    report = attack(body, Limits(memory_bytes=300 * MIB))
     assert report.stop is Stop.MEMORY
     assert only(report).outcome is Outcome.CRASHED
 
 
-def test_shared_memory(tmp_path: Path) -> None:
+def test_shared_memory(attack: Attack) -> None:
     body = """\
     kept = []
     while True:
@@ -56,33 +63,33 @@ def test_shared_memory(tmp_path: Path) -> None:
         kept[-1].write(b"x" * (16 << 20))
         time.sleep(0.002)
 """
-    report = attack(tmp_path, body, Limits(memory_bytes=200 * MIB))
+    report = attack(body, Limits(memory_bytes=200 * MIB))
     assert report.stop is Stop.MEMORY
 
 
-def test_files_that_fill_the_overlay(tmp_path: Path) -> None:
+def test_files_that_fill_the_overlay(attack: Attack) -> None:
     body = """\
     for n in range(10_000):
         with open("file%d" % n, "wb") as file:
             file.write(b"x" * (4 << 20))
         time.sleep(0.002)
 """
-    report = attack(tmp_path, body, Limits(memory_bytes=200 * MIB))
+    report = attack(body, Limits(memory_bytes=200 * MIB))
     assert report.stop is Stop.MEMORY
     assert "files" in report.stop_detail
 
 
-def test_one_large_file(tmp_path: Path) -> None:
+def test_one_large_file(attack: Attack) -> None:
     body = """\
     with open("large", "wb") as file:
         file.truncate(2 << 30)
 """
-    report = attack(tmp_path, body, Limits(file_bytes=8 * MIB))
+    report = attack(body, Limits(file_bytes=8 * MIB))
     assert only(report).outcome is Outcome.FAILED
     assert "File too large" in only(report).failure.message
 
 
-def test_a_fork_bomb(tmp_path: Path) -> None:
+def test_a_fork_bomb(attack: Attack) -> None:
     body = """\
     while True:
         try:
@@ -92,7 +99,7 @@ def test_a_fork_bomb(tmp_path: Path) -> None:
 """
     before = len(psutil.pids())
     began = time.monotonic()
-    report = attack(tmp_path, body, Limits(processes=50, test_seconds=3))
+    report = attack(body, Limits(processes=50, test_seconds=3))
     assert time.monotonic() - began < 20
     assert only(report).outcome in (Outcome.CRASHED, Outcome.TIMEOUT)
     time.sleep(0.2)
@@ -100,7 +107,7 @@ def test_a_fork_bomb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("test_args", [["-s"], []], ids=["to the pipe", "captured"])
-def test_endless_output(tmp_path: Path, test_args: list[str]) -> None:
+def test_endless_output(attack: Attack, test_args: list[str]) -> None:
     """1 GB, of which this process keeps no more than was asked for."""
     body = """\
     line = b"x" * (1 << 20)
@@ -109,15 +116,15 @@ def test_endless_output(tmp_path: Path, test_args: list[str]) -> None:
 """
     own = psutil.Process(os.getpid())
     before = own.memory_info().rss
-    report = attack(tmp_path, body, Limits(output_bytes=10_000, file_bytes=32 * MIB), test_args)
+    report = attack(body, Limits(output_bytes=10_000, file_bytes=32 * MIB), test_args)
     assert len(report.output_tail) <= 10_000
     assert own.memory_info().rss - before < 100 * MIB
     assert only(report).outcome is (Outcome.PASSED if test_args else Outcome.FAILED)
 
 
-def test_deep_recursion_and_a_segmentation_fault(tmp_path: Path) -> None:
-    report = attack(tmp_path, "    import ctypes; ctypes.string_at(0)\n", Limits())
+def test_deep_recursion_and_a_segmentation_fault(attack: Attack) -> None:
+    report = attack("    import ctypes; ctypes.string_at(0)\n", Limits())
     assert only(report).outcome is Outcome.CRASHED
     assert "SIGSEGV" in report.stop_detail
-    report = attack(tmp_path, "    attack()\n", Limits())
+    report = attack("    attack()\n", Limits())
     assert only(report).failure.message.startswith("RecursionError")

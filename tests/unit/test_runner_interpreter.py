@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runner.interpreter import describe, find_interpreter
 from runner.run import InterpreterError, SandboxUnavailable
-from runner.sandbox import probe
+from runner.sandbox import landlock, probe
 from tests.unit.runner_project import Project
 
 
@@ -60,27 +61,47 @@ def test_an_interpreter_that_does_not_start_is_named(tmp_path: Path) -> None:
         describe(broken)
 
 
-def test_without_a_sandbox_nothing_runs_and_the_remedy_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = tmp_path / "ran"
-    project = Project(tmp_path / "project", {"test_a.py": f"open({str(ran)!r}, 'w')\n"})
+@pytest.fixture
+def broken_bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose bubblewrap may not make namespaces."""
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(probe, "_candidates", lambda: iter([broken]))
     probe._probe.cache_clear()
-    try:
-        with pytest.raises(SandboxUnavailable) as caught:
-            project.run("test_a.py")
-    finally:
-        probe._probe.cache_clear()
+    yield
+    probe._probe.cache_clear()
+
+
+def test_without_a_sandbox_nothing_runs_and_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_bwrap: None
+) -> None:
+    ran = tmp_path / "ran"
+    project = Project(tmp_path / "project", {"test_a.py": f"open({str(ran)!r}, 'w')\n"})
+    monkeypatch.setattr(landlock, "abi", lambda: 1)
+    with pytest.raises(SandboxUnavailable) as caught:
+        project.run("test_a.py")
     said = str(caught.value)
     for part in (
         "setting up uid map: Permission denied",
+        "version 1",
         "apt install bubblewrap",
         "AppArmor",
         'level to "off"',
     ):
         assert part in said
     assert not ran.exists()
+
+
+def test_where_bubblewrap_does_not_work_landlock_does_unless_strictness_is_asked_for(
+    tmp_path: Path, broken_bwrap: None
+) -> None:
+    project = Project(tmp_path / "project", {"test_a.py": "def test_a(): open('written', 'w')\n"})
+    report = project.run("test_a.py")
+    assert (report.isolation, report.passed) == ("landlock", {"test_a.py::test_a"})
+    assert not (project.root / "written").exists()
+    reason = probe.probe().reason
+    assert "setting up uid map: Permission denied" in reason
+    assert all(limit in reason for limit in landlock.LIMITS)
+    with pytest.raises(SandboxUnavailable, match="bubblewrap does not work"):
+        project.run("test_a.py", level="strict")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def agreement(file: GgufFile, shape: Architecture, folder: Path, precision: Prec
     model = onnxruntime_genai.Model(str(folder))
     same, divergence = 0, 0.0
     for text, theirs in zip(texts, expected, strict=True):
-        ours, theirs = _log_softmax(_run(model, text)), _log_softmax(theirs)
+        ours, theirs = _log_softmax(logits_along(model, text)), _log_softmax(theirs)
         same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
         divergence += float((np.exp(theirs) * (theirs - ours)).sum())
     total = sum(map(len, texts))
@@ -98,8 +99,13 @@ def agreement(file: GgufFile, shape: Architecture, folder: Path, precision: Prec
     return {"top1": top1, "kl": kl, "tokens": total}
 
 
-def _run(model: Any, text: list[int]) -> NDArray[np.float32]:
-    """Logits of every position: as many at a time as the graph gives."""
+def logits_along(model: Any, text: Sequence[int]) -> NDArray[np.float32]:
+    """Logits of every position, [tokens, vocabulary]: as many at a time as the graph gives.
+
+    Args:
+        model: of the runtime.
+        text: token ids.
+    """
     parameters = onnxruntime_genai.GeneratorParams(model)
     parameters.set_search_options(max_length=len(text) + 1, do_sample=False)
     generator = onnxruntime_genai.Generator(model, parameters)
