@@ -90,9 +90,7 @@ def serve(
             )
         session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
         if session.shares_buffer:
-            session.drafts = tuning.drafts(
-                form, session.threads, lambda tokens: session.new_generator(tokens, speculate=False)
-            )
+            session.drafts = tuning.drafts(form, session.threads, session.new_generator)
         log.info(
             "loaded on %s with %d threads, %d drafts a pass", session.device, session.threads, session.drafts
         )

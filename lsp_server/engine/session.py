@@ -20,16 +20,15 @@ import psutil  # type: ignore[import-untyped]
 
 from .cache import Conversations
 from .protocol import ContextTooLong, EngineError, Message, Sampling
+from .speculation import Lookup
 from .tokenizer import ChatTokenizer
 from .turn import Ticket, Turn
 
 PREFILL_CHUNK = {"cpu": 64, "cuda": 512}
 """Prompt tokens computed between two looks at `cancel`: about a second's work on two cores, where 32 are an eighth
 slower and whole prompts hardly faster (measured)."""
-NGRAM_SIZE = 3
-"""Tokens that have to repeat before what followed them is drafted."""
 DRAFTS = 4
-"""Drafts a pass where it was not measured (`tuning`): better than 8 and 15 on two cores without AVX-512."""
+"""Drafts a pass where it was not measured (`tuning`)."""
 CACHE_BYTES = 1 << 30
 """Most memory for the caches of all conversations together, unless told otherwise."""
 
@@ -46,6 +45,15 @@ class Usage:
     decode_seconds: float = 0.0
     finish_reason: str = "stop"
     """`stop`, `length` (max_tokens or context reached) or `cancelled`."""
+
+
+@dataclass
+class _Written:
+    """A conversation while a reply is made: its tokens, and how many of them the generator has computed."""
+
+    tokens: Lookup
+    computed: int
+    """The generator may hold more, drafts that turned out wrong."""
 
 
 def core_count() -> int:
@@ -198,12 +206,11 @@ class Session:
                 # See `shares_buffer`: the rewind has to be followed by a step.
                 held = prompt[:done] if self.shares_buffer or done > usage.cached_tokens else None
                 return
-            tokens = self._tokens(conversation.generator, sampling, limit, goes_on, usage)
+            written = _Written(Lookup(prompt), len(prompt))
+            tokens = self._tokens(conversation.generator, written, sampling, limit, goes_on, usage)
             yield from self._text(tokens, stop, usage)
-            # The last token was chosen, but its keys and values are not computed yet; and a cache without one buffer
-            # cannot be rewound to the length that it has.
-            sequence = conversation.generator.get_sequence(0)[: -1 if self.shares_buffer else -2]
-            held = [int(token) for token in sequence]
+            # A cache without one buffer cannot be rewound to the length that it has.
+            held = written.tokens[: written.computed - (0 if self.shares_buffer else 1)]
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"the model's runtime failed: {error or 'out of memory'}") from error
         finally:
@@ -229,38 +236,66 @@ class Session:
             begin = end
         return len(ids)
 
-    def new_generator(self, capacity: int, speculate: bool = True) -> Any:
-        """Make a generator of the runtime for so many tokens, drafting unless told otherwise."""
+    def new_generator(self, capacity: int) -> Any:
+        """Make a generator of the runtime for so many tokens."""
         parameters = onnxruntime_genai.GeneratorParams(self._model)
         parameters.set_search_options(max_length=capacity, do_sample=False)
-        if speculate and self.drafts:
-            parameters.set_speculative_options(ngram_size=NGRAM_SIZE, max_draft_tokens=self.drafts)
         return onnxruntime_genai.Generator(self._model, parameters)
 
     def _tokens(
-        self, generator: Any, sampling: Sampling, limit: int, goes_on: Callable[[], bool], usage: Usage
+        self,
+        generator: Any,
+        written: _Written,
+        sampling: Sampling,
+        limit: int,
+        goes_on: Callable[[], bool],
+        usage: Usage,
     ) -> Iterator[int]:
+        """Yield the reply's tokens.
+
+        A greedy pass computes the last token together with drafts of what comes next, and keeps those that it would
+        have chosen itself (Leviathan et al., 2023). No token is computed in a pass of its own, because the runtime's
+        attention rounds that otherwise: so a reply is the same, token for token, with drafts and without.
+        """
         random = np.random.default_rng(sampling.seed)
-        for _ in range(limit):
-            if not goes_on():
-                usage.finish_reason = "cancelled"
-                return
+        drafts: list[int] = []
+        rows, made = generator.get_logits().reshape(1, -1), 0
+        while True:
+            for draft, row in zip([*drafts, None], rows, strict=True):
+                token = int(row.argmax()) if sampling.temperature <= 0 else sample(row, sampling, random)
+                if token in self._stop_ids:
+                    return
+                written.tokens.append(token)
+                made += 1
+                usage.completion_tokens += 1
+                yield token
+                if token == draft:
+                    written.computed += 1
+                if made >= limit:
+                    usage.finish_reason = "length"
+                    return
+                if not goes_on():
+                    usage.finish_reason = "cancelled"
+                    return
+                if token != draft:
+                    break
             started = time.perf_counter()
-            try:
-                if sampling.temperature > 0:
-                    token = sample(generator.get_logits().reshape(-1), sampling, random)
-                    if token not in self._stop_ids:
-                        generator.append_tokens(np.array([token], dtype=np.int32))
-                else:
-                    generator.generate_next_token()
-                    token = int(generator.get_next_tokens()[0])
-            finally:
-                usage.decode_seconds += time.perf_counter() - started
-            if token in self._stop_ids:
-                return
-            usage.completion_tokens += 1
-            yield token
-        usage.finish_reason = "length"
+            if sampling.temperature <= 0:
+                drafts = written.tokens.drafts(min(self.drafts, limit - made - 1))
+            rows = self._pass(generator, written, drafts)
+            usage.decode_seconds += time.perf_counter() - started
+
+    def _pass(self, generator: Any, written: _Written, drafts: list[int]) -> np.ndarray[Any, Any]:
+        """Compute the last token and drafts after it; return their logits, [1 + drafts, vocabulary]."""
+        begin = written.computed
+        if not drafts and self.shares_buffer:
+            begin -= 1
+        if generator.token_count() != begin:
+            generator.rewind_to(begin)
+        generator.append_tokens(np.asarray([*written.tokens[begin:], *drafts], dtype=np.int32))
+        written.computed += 1
+        logits: np.ndarray[Any, Any] = np.asarray(generator.get_output("logits"))[0, -1 - len(drafts) :]
+        return logits
 
     def _text(self, tokens: Iterator[int], stop: Sequence[str], usage: Usage) -> Iterator[str]:
         """Decode tokens, holding back what may be the beginning of a stop text."""
