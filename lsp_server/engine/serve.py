@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import hmac
 import json
 import logging
@@ -71,8 +72,6 @@ def serve(
     form = store.find(model_id)
     if form is None:
         raise EngineError(missing(model_id))
-    family = store.entry(model_id).family
-    template = store.chat_template(model_id)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -82,21 +81,33 @@ def serve(
     token = secrets.token_urlsafe(32)
     running = runfile.Running(model_id, os.getpid(), listener.getsockname()[1], token)
 
-    def load() -> Session:
-        if form.precision == "int8" and not byte_products.exact():
-            raise EngineError(
-                f"this processor cannot multiply bytes exactly, which {form.model_id} at int8 needs: run `oci-companion "
-                f"model rm {form.model_id}`, then `model pull` and `model export` on this machine"
-            )
-        session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
-        if session.shares_buffer:
-            session.drafts = tuning.drafts(form, session.threads, session.new_generator)
-        log.info(
-            "loaded on %s with %d threads, %d drafts a pass", session.device, session.threads, session.drafts
-        )
-        return session
-
+    load = functools.partial(load_session, form, context, threads)
     asyncio.run(_run(running, listener, idle_seconds, load, ready or (lambda running: None)))
+
+
+def load_session(form: store.Installed, context: int, threads: int | None) -> Session:
+    """Load an exported model, and find how many drafts a pass should verify on this machine.
+
+    Args:
+        form: the exported model.
+        context, threads: as for `serve`.
+
+    Raises:
+        EngineError: it cannot be loaded, or this processor cannot run its form.
+    """
+    if form.precision == "int8" and not byte_products.exact():
+        raise EngineError(
+            f"this processor cannot multiply bytes exactly, which {form.model_id} at int8 needs: run `oci-companion "
+            f"model rm {form.model_id}`, then `model pull` and `model export` on this machine"
+        )
+    family, template = store.entry(form.model_id).family, store.chat_template(form.model_id)
+    session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
+    if session.shares_buffer:
+        session.drafts = tuning.drafts(form, session.threads, session.new_generator)
+    log.info(
+        "loaded on %s with %d threads, %d drafts a pass", session.device, session.threads, session.drafts
+    )
+    return session
 
 
 async def _run(

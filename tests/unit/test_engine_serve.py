@@ -16,9 +16,10 @@ import pytest
 from lsp_server.engine import runfile, serve, supervise, wire
 from lsp_server.engine.desk import Desk
 from lsp_server.engine.protocol import ContextTooLong, EngineError, Message, Sampling
+from lsp_server.engine.serve import load_session
 from lsp_server.engine.session import Session, Usage, pending_stop, sample
 from lsp_server.engine.turn import Turn
-from lsp_server.models import store
+from lsp_server.models import byte_products, store
 
 RUNNING = runfile.Running("m", 1, 1, "token")
 
@@ -281,6 +282,17 @@ def test_a_missing_model_is_answered_with_the_commands_that_mend_it(
     assert engine.status().state == "missing"
     with pytest.raises(EngineError, match=r"model pull oci-ds-1\.3b.*model export oci-ds-1\.3b"):
         list(engine.stream([Message("user", "x")], Sampling(), threading.Event()))
+
+
+def test_a_form_that_this_processor_cannot_run_is_refused_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byte_products, "exact", lambda: False)
+    form = store.Installed("oci-ds-1.3b", "int8", "cpu", tmp_path, 0, {})
+    with pytest.raises(
+        EngineError, match=r"cannot multiply bytes exactly.*model rm oci-ds-1\.3b.*model export"
+    ):
+        load_session(form, 1024, None)
 
 
 def test_a_second_reply_goes_on_where_the_first_broke_off() -> None:
