@@ -108,7 +108,7 @@ class Report:
     """In words, for the user: "killed by signal 9 while test_x ran"."""
     seconds: float = 0.0
     isolation: str = "off"
-    """Isolation level that was in force: "bubblewrap" or "off"."""
+    """Isolation level that was in force: "bubblewrap", "landlock" or "off"."""
     violations: tuple[str, ...] = ()
     """What the run did that only an attack or an accident does, such as a forged or repeated report."""
     output_tail: str = ""

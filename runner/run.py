@@ -44,13 +44,11 @@ def run_tests(
         on_result: called as each test ends, from the calling thread.
 
     Raises:
-        InterpreterError: the interpreter does not start or has no pytest.
+        InterpreterError: the interpreter does not start, or its pytest does not.
         SandboxUnavailable: no isolation level works here.
     """
     began = time.monotonic()
     interpreter = describe(request.interpreter)
-    if not interpreter.has_pytest:
-        raise InterpreterError(_no_pytest(request))
     isolation = probe.require(request.sandbox.level)
 
     event_read, event_write = os.pipe()
@@ -76,11 +74,7 @@ def run_tests(
             if launch.temporary is not None:
                 shutil.rmtree(launch.temporary, ignore_errors=True)
 
-    if tally.no_pytest:
-        raise InterpreterError(_no_pytest(request, tally.no_pytest))
-    if not tally.greeted and stop is Stop.CRASHED:
-        _raise_not_started(request, launch, process.output_tail() or detail)
-    return tally.report(
+    report = tally.report(
         expected=request.expected,
         stop=stop,
         stop_detail=detail,
@@ -88,6 +82,15 @@ def run_tests(
         isolation=launch.level,
         output_tail=process.output_tail(),
     )
+    if tally.no_pytest:
+        raise InterpreterError(_no_pytest(request, tally.no_pytest))
+    if not interpreter.has_pytest and any(
+        "No module named 'pytest'" in error.failure.message for error in report.collection_errors
+    ):
+        raise InterpreterError(_no_pytest(request))
+    if not tally.greeted and stop is Stop.CRASHED:
+        _raise_not_started(request, launch, process.output_tail() or detail)
+    return report
 
 
 def _order(
@@ -109,6 +112,7 @@ def _order(
             "tests": [*tests, *(path for path in doctests if path not in tests)],
             "doctests": doctests,
             "test_args": list(request.test_args),
+            "pytest": interpreter.has_pytest,
             "trace": request.trace,
             "test_seconds": request.limits.test_seconds,
             "hangs": request.limits.hangs,

@@ -27,7 +27,7 @@ def run(order: dict[str, Any]) -> None:
     channel.send("hello")
     _follow_copy(order["moved"])
     try:
-        status = _pytest(order, channel)
+        status = _run(order, channel)
         channel.send("end", status=status)
     except BaseException as error:  # pytest lets out what it cannot handle; the parent must hear of it
         channel.send("end", status=3, error=message(error))
@@ -39,7 +39,24 @@ def run(order: dict[str, Any]) -> None:
     exit_now(0)  # neither atexit handlers nor threads of the user's code have a say any more
 
 
-def _pytest(order: dict[str, Any], channel: Channel) -> int:
+def _run(order: dict[str, Any], channel: Channel) -> int:
+    files, keep = _selection(order["tests"], channel)
+    if order["tests"] and not files:
+        return 4
+    workspace = Workspace(order["workspace"], order["foreign"])
+    options: dict[str, Any] = {
+        "root": order["workspace"],
+        "keep": keep,
+        "doctests": order["doctests"],
+        "hangs": order["hangs"],
+        "tracer": Tracer(workspace.relative) if order["trace"] else None,
+    }
+    if not order["pytest"]:
+        from .suites import Suites
+
+        suites = Suites(channel, workspace, **options)
+        suites.clock = Clock(order["test_seconds"], order["stack_fd"], suites.hung)
+        return suites.run(files)
     try:
         import pytest
     except ImportError as error:
@@ -47,19 +64,7 @@ def _pytest(order: dict[str, Any], channel: Channel) -> int:
         return 4
     from .plugin import Plugin
 
-    files, keep = _selection(order["tests"], channel)
-    if order["tests"] and not files:
-        return 4
-    workspace = Workspace(order["workspace"], order["foreign"])
-    plugin = Plugin(
-        channel,
-        workspace,
-        root=order["workspace"],
-        keep=keep,
-        doctests=order["doctests"],
-        hangs=order["hangs"],
-        tracer=Tracer(workspace.relative) if order["trace"] else None,
-    )
+    plugin = Plugin(channel, workspace, **options)
     plugin.clock = Clock(order["test_seconds"], order["stack_fd"], plugin.hung)
     # All outcomes are wanted, whatever the project's addopts say of the first failure; what the cache plugin writes
     # goes where everything else goes.

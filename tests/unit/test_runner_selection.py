@@ -168,7 +168,7 @@ def test_an_interpreter_without_pytest_is_named_with_the_command_that_installs_i
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
     python = tmp_path / ".venv" / "bin" / "python"
     with pytest.raises(InterpreterError) as caught:
-        Project(tmp_path, {"test_two.py": TWO}).run("test_two.py", interpreter=python)
+        Project(tmp_path, {"test_two.py": "import pytest\n"}).run("test_two.py", interpreter=python)
     assert f"{python} -m pip install pytest" in str(caught.value)
 
 

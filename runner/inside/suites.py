@@ -1,0 +1,358 @@
+"""Runs unittest's and nose's kinds of tests with the standard library alone, where there is no pytest.
+
+Ids are those that pytest gives the same tests. Functions that need a fixture of pytest's are errors that say so.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import linecache
+import os
+import sys
+import time
+import traceback
+import unittest
+from typing import Any, Callable, Iterator
+
+from .channel import Channel
+from .clock import Clock, TimeLimit
+from .failure import Workspace, cut, message
+from .lines import Tracer
+
+_LOCALS, _LOCAL_CHARS = 8, 120
+_HARNESS = (os.path.dirname(unittest.__file__), os.path.dirname(__file__), "<frozen importlib")
+_SETUPS = (("setup_method", "setUp", "setup"), ("teardown_method", "tearDown", "teardown"))
+"""A class's methods before and after each of its tests, as pytest, unittest and nose call them."""
+
+
+class Suites:
+    """Collects the tests of some files, and runs them, telling of each as it ends."""
+
+    clock: Clock
+
+    def __init__(
+        self,
+        channel: Channel,
+        workspace: Workspace,
+        root: str,
+        keep: list[str],
+        doctests: list[str],
+        hangs: int,
+        tracer: Tracer | None,
+    ) -> None:
+        self._channel = channel
+        self._workspace = workspace
+        self._root = root
+        self._keep = keep
+        self._doctests = doctests
+        self._tracer = tracer
+        self.hangs_left = hangs
+        self.hang: dict[str, Any] | None = None
+
+    def run(self, files: list[str]) -> int:
+        """Run the tests of these files and folders; return the status that pytest would end with."""
+        suites = [self._collect(path) for path in _test_files(files or ["."])]
+        # Taken now: a suite forgets its tests as it runs them.
+        pairs = [(suite, list(_tests(suite))) for suite in suites]
+        ids = [test.oci_id for _, tests in pairs for test in tests]
+        self._channel.send("collected", ids=ids)
+        failed = False
+        for suite, tests in pairs:
+            result = _Result(self, self._channel, self._workspace, self._tracer)
+            suite.run(result)
+            result.report_those_never_run(tests)
+            failed |= result.failed
+            if result.shouldStop:
+                break
+        return 1 if failed else 0 if ids else 5
+
+    def hung(self, frame: Any) -> None:
+        """Note where the code is that has reached its time limit."""
+        frames = self._workspace.stack(frame)
+        lines = ["  %s:%d in %s\n    %s" % (f["path"], f["line"], f["function"], f["source"]) for f in frames]
+        self.hang = {"frames": frames, "stack": "It hung at:\n" + "\n".join(lines)}
+
+    def _collect(self, path: str) -> unittest.TestSuite:
+        self._channel.send("collecting", path=path)
+        self.hang = None
+        self.clock.begin()
+        self.clock.start()
+        suite = unittest.TestSuite()
+        try:
+            module = _import(os.path.join(self._root, path))
+            tests = list(_found(module, path))
+            if path in self._doctests:
+                tests += _doctests(module, path)
+            suite.addTests(test for test in tests if self._wanted(test.oci_id))
+        except BaseException as error:  # a SystemExit or a TimeLimit of an import is its failure, too
+            failure = describe(error, self._workspace, "")
+            self._channel.send("collection_error", path=path, failure=failure, hang=self.hang is not None)
+        finally:
+            self.clock.stop()
+        return suite
+
+    def _wanted(self, test: str) -> bool:
+        marks = ("::", "[", "/")
+        if not self._keep:
+            return True
+        return any(
+            test == keep or test.startswith(tuple(keep + mark for mark in marks)) for keep in self._keep
+        )
+
+
+class _Result(unittest.TestResult):
+    """Reports each test when it has stopped."""
+
+    def __init__(self, suites: Suites, channel: Channel, workspace: Workspace, tracer: Tracer | None) -> None:
+        super().__init__()
+        self.buffer = True
+        self.failed = False
+        self._suites = suites
+        self._channel = channel
+        self._workspace = workspace
+        self._tracer = tracer
+        self._done: set[str] = set()
+        self._shared: dict[str, Any] | None = None
+        self._outcome: tuple[str, dict[str, Any] | None] = ("not run", None)
+        self._began = 0.0
+
+    def startTest(self, test: Any) -> None:
+        super().startTest(test)
+        self._outcome, self._suites.hang, self._began = ("not run", None), None, time.monotonic()
+        self._channel.send("started", id=test.oci_id)
+        if self._tracer is not None:
+            self._tracer.start()
+        self._suites.clock.begin()
+        self._suites.clock.start()
+
+    def stopTest(self, test: Any) -> None:
+        self._suites.clock.stop()
+        executed = self._tracer.stop() if self._tracer is not None else {}
+        outcome, failure = self._outcome
+        if self._suites.hang is not None:
+            outcome = "timeout"
+            failure = failure or describe(None, self._workspace, "")
+            failure["message"] = str(TimeLimit("still running after %g s" % self._suites.clock.seconds))
+            failure["detail"] = cut(self._suites.hang["stack"] + "\n\n" + failure["detail"])
+            failure["frames"] = self._suites.hang["frames"] or failure["frames"]
+            self._suites.hangs_left -= 1
+        super().stopTest(test)
+        if outcome == "not run":
+            return  # the session ends here (KeyboardInterrupt); the parent sees that the test did not
+        self._send(
+            test,
+            outcome,
+            time.monotonic() - self._began,
+            failure,
+            {k: sorted(v) for k, v in executed.items()},
+        )
+        if self._suites.hang is not None and self._suites.hangs_left <= 0:
+            self._channel.send("too_many_hangs")
+            self.stop()
+
+    def addSuccess(self, test: Any) -> None:
+        if self._outcome[0] == "not run":
+            self._outcome = ("passed", None)
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        self._note("failed", err[1])
+
+    def addError(self, test: Any, err: Any) -> None:
+        if hasattr(test, "oci_id"):
+            self._note("failed", err[1])
+        else:  # what is shared by a class or a module could not be set up, or not be cleaned up
+            self._shared = describe(err[1], self._workspace, self._output())
+            self.failed = True
+
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+        if err is not None:
+            self._note("failed", err[1])
+
+    def addSkip(self, test: Any, reason: str) -> None:
+        if hasattr(test, "oci_id") and self._outcome[0] == "not run":
+            self._outcome = ("skipped", None)
+
+    def addExpectedFailure(self, test: Any, err: Any) -> None:
+        self._outcome = ("xfailed", None)
+
+    def addUnexpectedSuccess(self, test: Any) -> None:
+        self._note("failed", AssertionError("it was expected to fail, and passed"))
+
+    def report_those_never_run(self, tests: list[Any]) -> None:
+        """Report as errors those for which something shared could not be set up, and as skipped what it skipped."""
+        for test in tests:
+            if test.oci_id not in self._done and not self.shouldStop:
+                self._channel.send("started", id=test.oci_id)
+                self._send(test, "error" if self._shared else "skipped", 0.0, self._shared, {})
+
+    def _note(self, outcome: str, error: BaseException) -> None:
+        if self._outcome[0] in ("not run", "passed"):  # the first one tells most
+            self._outcome = (outcome, describe(error, self._workspace, self._output()))
+
+    def _output(self) -> str:
+        return "".join(
+            stream.getvalue() for stream in (sys.stdout, sys.stderr) if hasattr(stream, "getvalue")
+        )
+
+    def _send(
+        self, test: Any, outcome: str, seconds: float, failure: Any, executed: dict[str, list[int]]
+    ) -> None:
+        self._done.add(test.oci_id)
+        self.failed |= outcome in ("failed", "error", "timeout", "not run")
+        self._channel.send(
+            "finished",
+            id=test.oci_id,
+            outcome=outcome,
+            seconds=seconds,
+            failure=failure,
+            executed=executed,
+            contradiction=False,
+        )
+
+
+def describe(error: BaseException | None, workspace: Workspace, output: str) -> dict[str, Any]:
+    """Return what the parent is told of an error, with the values at hand where the workspace raised it."""
+    if error is None:
+        return {"message": "", "detail": "", "frames": [], "output": ""}
+    own = None
+    at = error.__traceback__
+    while at is not None:
+        if workspace.relative(at.tb_frame.f_code.co_filename) is not None:
+            own = at
+        at = at.tb_next
+    told = traceback.TracebackException(type(error), error, error.__traceback__)
+    told.stack[:] = [frame for frame in told.stack if not frame.filename.startswith(_HARNESS)]
+    text = "".join(told.format())
+    if own is not None:
+        text += _values(own)
+    return {
+        "message": message(error),
+        "detail": cut(text),
+        "frames": workspace.frames(error.__traceback__) + workspace.syntax_frame(error),
+        "output": cut(output),
+    }
+
+
+def _values(at: Any) -> str:
+    """The variables of a frame that its line names."""
+    line = linecache.getline(at.tb_frame.f_code.co_filename, at.tb_lineno)
+    found = []
+    for name, value in list(at.tb_frame.f_locals.items()):
+        if name in line and not inspect.ismodule(value) and not callable(value):
+            try:
+                text = repr(value)
+            except Exception as broken:
+                text = "<cannot be shown: %s>" % type(broken).__name__
+            found.append("    %s = %s\n" % (name, cut(text, _LOCAL_CHARS)))
+    return "where\n" + "".join(found[:_LOCALS]) if found else ""
+
+
+def _test_files(paths: list[str]) -> Iterator[str]:
+    """Files, and those in folders whose names pytest would collect."""
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path
+            continue
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            for name in sorted(names):
+                if name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py")):
+                    yield os.path.normpath(os.path.join(folder, name)).replace(os.sep, "/")
+
+
+def _import(path: str) -> Any:
+    """Import a file under the name that its packages give it; their parent comes first on the import path."""
+    folder, name = os.path.split(os.path.splitext(path)[0])
+    parts = [name]
+    while os.path.exists(os.path.join(folder, "__init__.py")):
+        folder, part = os.path.split(folder)
+        parts.insert(0, part)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module(".".join(parts))
+
+
+def _found(module: Any, path: str) -> Iterator[Any]:
+    """The module's tests, each with its id."""
+    loader = unittest.TestLoader()
+    for name, value in list(vars(module).items()):
+        if inspect.isclass(value) and issubclass(value, unittest.TestCase):
+            for method in loader.getTestCaseNames(value):
+                yield _named(value(method), "%s::%s::%s" % (path, name, method))
+        elif inspect.isclass(value) and name.startswith("Test") and "__init__" not in vars(value):
+            for method in [each for each in dir(value) if each.startswith("test")]:
+                if callable(getattr(value, method)):
+                    yield _named(_Method(value, method), "%s::%s::%s" % (path, name, method))
+        elif inspect.isfunction(value) and name.startswith("test"):
+            yield _named(_Function(value), "%s::%s" % (path, name))
+
+
+def _doctests(module: Any, path: str) -> list[Any]:
+    try:
+        suite = doctest.DocTestSuite(module)
+    except ValueError:
+        return []  # as Python 3.8 says that there are none
+    return [_named(test, "%s::%s" % (path, test.id().replace("doctest ", ""))) for test in _tests(suite)]
+
+
+def _named(test: Any, name: str) -> Any:
+    test.oci_id = name
+    return test
+
+
+def _tests(suite: unittest.TestSuite) -> Iterator[Any]:
+    """All tests of a suite, whose own iteration gives suites as well."""
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from _tests(test)
+        else:
+            yield test
+
+
+class _Function(unittest.TestCase):
+    """A plain function as a test."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__("_call")
+        self._function = function
+
+    def _call(self) -> None:
+        _need_no_fixtures(self._function)
+        self._function()
+
+
+class _Method(unittest.TestCase):
+    """A method of a plain class as a test, with an instance of its own."""
+
+    def __init__(self, owner: type, method: str) -> None:
+        super().__init__("_call")
+        self._owner, self._method = owner, method
+
+    def _call(self) -> None:
+        instance = self._owner()
+        before, after = (next((n for n in names if hasattr(instance, n)), "") for names in _SETUPS)
+        test = getattr(instance, self._method)
+        _need_no_fixtures(test)
+        if before:
+            getattr(instance, before)()
+        try:
+            test()
+        finally:
+            if after:
+                getattr(instance, after)()
+
+
+def _need_no_fixtures(function: Callable[..., Any]) -> None:
+    needed = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if needed:
+        raise TypeError("it needs pytest's fixtures (%s), and there is no pytest" % ", ".join(needed))
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(
+            "it is a coroutine, which only a method of unittest.IsolatedAsyncioTestCase may be here"
+        )
