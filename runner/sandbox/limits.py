@@ -12,7 +12,8 @@ from runner.report import Stop
 from runner.request import Limits
 from runner.sandbox.launch import Launch
 
-_KILL_SECONDS = 0.15
+_KILL_SECONDS = 2.0
+"""At most, for a tree that forks as fast as it is killed; any other is gone within a few milliseconds."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN_PROCESSES = 3
 """bubblewrap's own, or the reaper."""
