@@ -7,38 +7,20 @@ from typing import Any, Iterator
 
 import pytest
 
-from .channel import Channel
-from .clock import Clock, TimeLimit
-from .failure import Workspace, cause, cut, message
-from .lines import Tracer
+from .driving import Driving
+from .failure import cause, cut, message
 
 _SKIPS = ("Skipped", "SkipTest", "XFailed")
 
 
-class Plugin:
+class Plugin(Driving):
     """Sends what is collected, each test's start and outcome, and every collection error."""
 
-    clock: Clock
-
-    def __init__(
-        self,
-        channel: Channel,
-        workspace: Workspace,
-        root: str,
-        keep: list[str],
-        doctests: list[str],
-        hangs: int,
-        tracer: Tracer | None,
-    ) -> None:
-        self._channel = channel
-        self._workspace = workspace
-        self._root = root
-        self._keep = keep
-        self._doctests = {os.path.join(root, path) for path in doctests}
-        self._hangs_left = hangs
-        self._tracer = tracer
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Take what `Driving` takes."""
+        super().__init__(*arguments, **named)
+        self._doctest_files = {os.path.join(self.root, path) for path in self.doctests}
         self._prefix = ""
-        self._hang: dict[str, Any] | None = None
         self._reports: dict[str, Any] = {}
         self._causes: dict[str, BaseException | None] = {}
         self._raised = False
@@ -54,7 +36,7 @@ class Plugin:
             early_config.known_args_namespace.no_cov = True
         if plugins.hasplugin("xdist"):
             args.append("-n0")  # one process, so that what ends it is known
-        self._begin_collecting("conftest.py")
+        self.begin_collecting("conftest.py")
         outcome: Any = yield
         self.clock.stop()
         if outcome.excinfo is not None and type(outcome.excinfo[1]).__name__ == "ConftestImportFailure":
@@ -62,11 +44,11 @@ class Plugin:
             self._send_collection_error(str(getattr(error, "path", "conftest.py")), error, "")
 
     def pytest_sessionstart(self, session: Any) -> None:
-        prefix = os.path.relpath(str(session.config.rootdir), self._root).replace(os.sep, "/")
+        prefix = os.path.relpath(str(session.config.rootdir), self.root).replace(os.sep, "/")
         self._prefix = "" if prefix == "." else prefix + "/"
 
     def pytest_collect_file(self, parent: Any, file_path: Any) -> Any:
-        if str(file_path) not in self._doctests or parent.config.option.doctestmodules:
+        if str(file_path) not in self._doctest_files or parent.config.option.doctestmodules:
             return None
         from _pytest.doctest import DoctestModule
 
@@ -76,7 +58,7 @@ class Plugin:
     def pytest_make_collect_report(self, collector: Any) -> Iterator[None]:
         is_file = isinstance(collector, pytest.File)
         if is_file:
-            self._begin_collecting(self._id(collector.nodeid))
+            self.begin_collecting(self._id(collector.nodeid))
         outcome: Any = yield
         if is_file:
             self.clock.stop()
@@ -94,50 +76,37 @@ class Plugin:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, session: Any, config: Any, items: list[Any]) -> Iterator[None]:
         yield
-        if not self._keep:
-            return
-        kept = [item for item in items if self._wanted(self._id(item.nodeid))]
+        kept = [item for item in items if self.wanted(self._id(item.nodeid))]
         if len(kept) < len(items):
             chosen = set(map(id, kept))
             config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
             items[:] = kept
 
     def pytest_collection_finish(self, session: Any) -> None:
-        self._channel.send("collected", ids=[self._id(item.nodeid) for item in session.items])
-
-    def _begin_collecting(self, path: str) -> None:
-        self._channel.send("collecting", path=path)
-        self._hang = None
-        self.clock.begin()
-        self.clock.start()
-
-    def _wanted(self, test: str) -> bool:
-        return any(
-            test == keep or test.startswith((keep + "::", keep + "[", keep + "/")) for keep in self._keep
-        )
+        self.channel.send("collected", ids=[self._id(item.nodeid) for item in session.items])
 
     def _send_collection_error(self, path: str, error: BaseException | None, text: str) -> None:
-        relative = self._workspace.relative(path) or os.path.basename(path)
+        relative = self.workspace.relative(path) or os.path.basename(path)
         if error is None:
             failure = self._failure_of(None, text, [])
         else:
             error = cause(error)
             failure = self._failure_of(error, text or message(error), [])
-        self._channel.send("collection_error", path=relative, failure=failure, hang=self._hang is not None)
-        self._hang = None
+        self.channel.send("collection_error", path=relative, failure=failure, hang=self.hang is not None)
+        self.hang = None
 
     # Running
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
         test = self._id(item.nodeid)
-        self._reports, self._causes, self._hang, self._raised = {}, {}, None, False
-        self._channel.send("started", id=test)
+        self._reports, self._causes, self.hang, self._raised = {}, {}, None, False
+        self.channel.send("started", id=test)
         self.clock.begin()
-        if self._tracer is not None:
-            self._tracer.start()
+        if self.tracer is not None:
+            self.tracer.start()
         outcome: Any = yield
-        lines = self._tracer.stop() if self._tracer is not None else {}
+        lines = self.tracer.stop() if self.tracer is not None else {}
         if outcome.excinfo is not None:
             return  # the session ends here (KeyboardInterrupt, pytest.exit); the parent sees that the test did not
         self._finish(item, test, {path: sorted(found) for path, found in lines.items()})
@@ -173,25 +142,16 @@ class Plugin:
         if before is None or not before.failed:  # one failed subtest is a failure of the test
             self._reports[report.when] = report
 
-    def hung(self, frame: Any) -> None:
-        """Note where the code is that has reached its time limit."""
-        frames = self._workspace.stack(frame)
-        stack = ["  %s:%d in %s\n    %s" % (f["path"], f["line"], f["function"], f["source"]) for f in frames]
-        self._hang = {"frames": frames, "stack": "It hung at:\n" + "\n".join(stack)}
-
     def _finish(self, item: Any, test: str, executed: dict[str, list[int]]) -> None:
         outcome, report = self._outcome()
         failure = None
         if report is not None and outcome not in ("passed", "xfailed"):
             failure = self._failure_of(self._causes.get(report.when), report.longreprtext, report.sections)
-        if self._hang is not None:
+        if self.hang is not None:
             outcome = "timeout"
             failure = failure or self._failure_of(None, "", [])
-            failure["message"] = str(TimeLimit("still running after %g s" % self.clock.seconds))
-            failure["detail"] = cut(self._hang["stack"] + "\n\n" + failure["detail"])
-            failure["frames"] = self._hang["frames"] or failure["frames"]
-            self._hangs_left -= 1
-        self._channel.send(
+            self.note_hang(failure)
+        self.channel.send(
             "finished",
             id=test,
             outcome=outcome,
@@ -200,8 +160,7 @@ class Plugin:
             executed=executed,
             contradiction=self._raised and outcome == "passed",
         )
-        if self._hang is not None and self._hangs_left <= 0:
-            self._channel.send("too_many_hangs")
+        if self.hung_too_often():
             item.session.shouldstop = "too many hanging tests"
 
     def _outcome(self) -> Any:
@@ -225,7 +184,7 @@ class Plugin:
         first = next((line.strip() for line in text.splitlines() if line.strip()), "")
         frames: list[dict[str, Any]] = []
         if error is not None:
-            frames = self._workspace.frames(error.__traceback__) + self._workspace.syntax_frame(error)
+            frames = self.workspace.frames(error.__traceback__) + self.workspace.syntax_frame(error)
         captured = [content for title, content in sections if title.startswith("Captured")]
         return {
             "message": message(error) if error is not None else first,

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 from .channel import Channel
-from .clock import Clock
 from .failure import Workspace, message
 from .lines import Tracer
 
@@ -48,15 +47,13 @@ def _run(order: dict[str, Any], channel: Channel) -> int:
         "root": order["workspace"],
         "keep": keep,
         "doctests": order["doctests"],
-        "hangs": order["hangs"],
+        "limits": (order["test_seconds"], order["stack_fd"], order["hangs"]),
         "tracer": Tracer(workspace.relative) if order["trace"] else None,
     }
     if not order["pytest"]:
         from .suites import Suites
 
-        suites = Suites(channel, workspace, **options)
-        suites.clock = Clock(order["test_seconds"], order["stack_fd"], suites.hung)
-        return suites.run(files)
+        return Suites(channel, workspace, **options).run(files)
     try:
         import pytest
     except ImportError as error:
@@ -65,7 +62,6 @@ def _run(order: dict[str, Any], channel: Channel) -> int:
     from .plugin import Plugin
 
     plugin = Plugin(channel, workspace, **options)
-    plugin.clock = Clock(order["test_seconds"], order["stack_fd"], plugin.hung)
     # All outcomes are wanted, whatever the project's addopts say of the first failure; what the cache plugin writes
     # goes where everything else goes.
     args = [

@@ -16,10 +16,8 @@ import traceback
 import unittest
 from typing import Any, Callable, Iterator
 
-from .channel import Channel
-from .clock import Clock, TimeLimit
+from .driving import Driving
 from .failure import Workspace, cut, message
-from .lines import Tracer
 
 _LOCALS, _LOCAL_CHARS = 8, 120
 _HARNESS = (os.path.dirname(unittest.__file__), os.path.dirname(__file__), "<frozen importlib")
@@ -27,29 +25,8 @@ _SETUPS = (("setup_method", "setUp", "setup"), ("teardown_method", "tearDown", "
 """A class's methods before and after each of its tests, as pytest, unittest and nose call them."""
 
 
-class Suites:
+class Suites(Driving):
     """Collects the tests of some files, and runs them, telling of each as it ends."""
-
-    clock: Clock
-
-    def __init__(
-        self,
-        channel: Channel,
-        workspace: Workspace,
-        root: str,
-        keep: list[str],
-        doctests: list[str],
-        hangs: int,
-        tracer: Tracer | None,
-    ) -> None:
-        self._channel = channel
-        self._workspace = workspace
-        self._root = root
-        self._keep = keep
-        self._doctests = doctests
-        self._tracer = tracer
-        self.hangs_left = hangs
-        self.hang: dict[str, Any] | None = None
 
     def run(self, files: list[str]) -> int:
         """Run the tests of these files and folders; return the status that pytest would end with."""
@@ -57,10 +34,10 @@ class Suites:
         # Taken now: a suite forgets its tests as it runs them.
         pairs = [(suite, list(_tests(suite))) for suite in suites]
         ids = [test.oci_id for _, tests in pairs for test in tests]
-        self._channel.send("collected", ids=ids)
+        self.channel.send("collected", ids=ids)
         failed = False
         for suite, tests in pairs:
-            result = _Result(self, self._channel, self._workspace, self._tracer)
+            result = _Result(self)
             suite.run(result)
             result.report_those_never_run(tests)
             failed |= result.failed
@@ -68,51 +45,31 @@ class Suites:
                 break
         return 1 if failed else 0 if ids else 5
 
-    def hung(self, frame: Any) -> None:
-        """Note where the code is that has reached its time limit."""
-        frames = self._workspace.stack(frame)
-        lines = ["  %s:%d in %s\n    %s" % (f["path"], f["line"], f["function"], f["source"]) for f in frames]
-        self.hang = {"frames": frames, "stack": "It hung at:\n" + "\n".join(lines)}
-
     def _collect(self, path: str) -> unittest.TestSuite:
-        self._channel.send("collecting", path=path)
-        self.hang = None
-        self.clock.begin()
-        self.clock.start()
+        self.begin_collecting(path)
         suite = unittest.TestSuite()
         try:
-            module = _import(os.path.join(self._root, path))
+            module = _import(os.path.join(self.root, path))
             tests = list(_found(module, path))
-            if path in self._doctests:
+            if path in self.doctests:
                 tests += _doctests(module, path)
-            suite.addTests(test for test in tests if self._wanted(test.oci_id))
+            suite.addTests(test for test in tests if self.wanted(test.oci_id))
         except BaseException as error:  # a SystemExit or a TimeLimit of an import is its failure, too
-            failure = describe(error, self._workspace, "")
-            self._channel.send("collection_error", path=path, failure=failure, hang=self.hang is not None)
+            failure = describe(error, self.workspace, "")
+            self.channel.send("collection_error", path=path, failure=failure, hang=self.hang is not None)
         finally:
             self.clock.stop()
         return suite
-
-    def _wanted(self, test: str) -> bool:
-        marks = ("::", "[", "/")
-        if not self._keep:
-            return True
-        return any(
-            test == keep or test.startswith(tuple(keep + mark for mark in marks)) for keep in self._keep
-        )
 
 
 class _Result(unittest.TestResult):
     """Reports each test when it has stopped."""
 
-    def __init__(self, suites: Suites, channel: Channel, workspace: Workspace, tracer: Tracer | None) -> None:
+    def __init__(self, suites: Suites) -> None:
         super().__init__()
         self.buffer = True
         self.failed = False
         self._suites = suites
-        self._channel = channel
-        self._workspace = workspace
-        self._tracer = tracer
         self._done: set[str] = set()
         self._shared: dict[str, Any] | None = None
         self._outcome: tuple[str, dict[str, Any] | None] = ("not run", None)
@@ -121,23 +78,20 @@ class _Result(unittest.TestResult):
     def startTest(self, test: Any) -> None:
         super().startTest(test)
         self._outcome, self._suites.hang, self._began = ("not run", None), None, time.monotonic()
-        self._channel.send("started", id=test.oci_id)
-        if self._tracer is not None:
-            self._tracer.start()
+        self._suites.channel.send("started", id=test.oci_id)
+        if self._suites.tracer is not None:
+            self._suites.tracer.start()
         self._suites.clock.begin()
         self._suites.clock.start()
 
     def stopTest(self, test: Any) -> None:
         self._suites.clock.stop()
-        executed = self._tracer.stop() if self._tracer is not None else {}
+        executed = self._suites.tracer.stop() if self._suites.tracer is not None else {}
         outcome, failure = self._outcome
         if self._suites.hang is not None:
             outcome = "timeout"
-            failure = failure or describe(None, self._workspace, "")
-            failure["message"] = str(TimeLimit("still running after %g s" % self._suites.clock.seconds))
-            failure["detail"] = cut(self._suites.hang["stack"] + "\n\n" + failure["detail"])
-            failure["frames"] = self._suites.hang["frames"] or failure["frames"]
-            self._suites.hangs_left -= 1
+            failure = failure or describe(None, self._suites.workspace, "")
+            self._suites.note_hang(failure)
         super().stopTest(test)
         if outcome == "not run":
             return  # the session ends here (KeyboardInterrupt); the parent sees that the test did not
@@ -148,8 +102,7 @@ class _Result(unittest.TestResult):
             failure,
             {k: sorted(v) for k, v in executed.items()},
         )
-        if self._suites.hang is not None and self._suites.hangs_left <= 0:
-            self._channel.send("too_many_hangs")
+        if self._suites.hung_too_often():
             self.stop()
 
     def addSuccess(self, test: Any) -> None:
@@ -163,7 +116,7 @@ class _Result(unittest.TestResult):
         if hasattr(test, "oci_id"):
             self._note("failed", err[1])
         else:  # what is shared by a class or a module could not be set up, or not be cleaned up
-            self._shared = describe(err[1], self._workspace, self._output())
+            self._shared = describe(err[1], self._suites.workspace, self._output())
             self.failed = True
 
     def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
@@ -184,12 +137,12 @@ class _Result(unittest.TestResult):
         """Report as errors those for which something shared could not be set up, and as skipped what it skipped."""
         for test in tests:
             if test.oci_id not in self._done and not self.shouldStop:
-                self._channel.send("started", id=test.oci_id)
+                self._suites.channel.send("started", id=test.oci_id)
                 self._send(test, "error" if self._shared else "skipped", 0.0, self._shared, {})
 
     def _note(self, outcome: str, error: BaseException) -> None:
         if self._outcome[0] in ("not run", "passed"):  # the first one tells most
-            self._outcome = (outcome, describe(error, self._workspace, self._output()))
+            self._outcome = (outcome, describe(error, self._suites.workspace, self._output()))
 
     def _output(self) -> str:
         return "".join(
@@ -201,7 +154,7 @@ class _Result(unittest.TestResult):
     ) -> None:
         self._done.add(test.oci_id)
         self.failed |= outcome in ("failed", "error", "timeout", "not run")
-        self._channel.send(
+        self._suites.channel.send(
             "finished",
             id=test.oci_id,
             outcome=outcome,
