@@ -109,6 +109,13 @@ class Conversations:
             if self._grows:
                 conversation.size = len(tokens)
 
+    def drop_idle(self) -> bool:
+        """Drop every conversation that is not busy; return whether there was one."""
+        dropped = False
+        while self._drop_oldest():
+            dropped = True
+        return dropped
+
     def _fits(self, size: int) -> bool:
         taken = sum(each.size for each in self._held)
         return not self._held or (taken + size) * self._token_bytes <= self._budget

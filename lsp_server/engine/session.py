@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime_genai  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
-from .cache import Conversations
+from .cache import Conversation, Conversations
 from .protocol import ContextTooLong, EngineError, Message, Sampling
 from .speculation import Lookup
 from .tokenizer import ChatTokenizer
@@ -193,15 +193,9 @@ class Session:
         usage: Usage,
     ) -> Iterator[str]:
         limit = min(sampling.max_tokens, self.context - len(prompt))
-        try:
-            conversation, usage.cached_tokens = self.conversations.take(prompt, limit)
-        except (RuntimeError, MemoryError) as error:
-            raise EngineError(
-                f"out of memory: a conversation of {len(prompt) + limit} tokens does not fit ({error})"
-            ) from error
+        conversation, done = self._begin(prompt, limit, goes_on, usage)
         held: Sequence[int] | None = None
         try:
-            done = self._prefill(conversation.generator, prompt, goes_on, usage)
             if done < len(prompt):
                 # See `shares_buffer`: the rewind has to be followed by a step.
                 held = prompt[:done] if self.shares_buffer or done > usage.cached_tokens else None
@@ -212,10 +206,31 @@ class Session:
             # A cache without one buffer cannot be rewound to the length that it has.
             held = written.tokens[: written.computed - (0 if self.shares_buffer else 1)]
         except (RuntimeError, MemoryError) as error:
-            raise EngineError(f"the model's runtime failed: {error or 'out of memory'}") from error
+            raise _failure(error) from error
         finally:
             # After an error, or when the consumer left in mid-reply, what the generator holds is uncertain.
             self.conversations.give_back(conversation, held)
+
+    def _begin(
+        self, prompt: Sequence[int], limit: int, goes_on: Callable[[], bool], usage: Usage
+    ) -> tuple[Conversation, int]:
+        """Return a conversation brought to `prompt`, and how many of its tokens it holds, fewer if cancelled."""
+        while True:
+            try:
+                conversation, usage.cached_tokens = self.conversations.take(prompt, limit)
+            except (RuntimeError, MemoryError) as error:
+                raise EngineError(
+                    f"out of memory: a conversation of {len(prompt) + limit} tokens does not fit ({error})"
+                ) from error
+            try:
+                return conversation, self._prefill(conversation.generator, prompt, goes_on, usage)
+            except (RuntimeError, MemoryError) as error:
+                # Not `error` itself: its traceback would keep the generator in memory.
+                failure = _failure(error)
+            self.conversations.give_back(conversation, None)
+            # The cache fitted, the computation beside it did not: at the others' expense, then not at all.
+            if not self.conversations.drop_idle():
+                raise failure
 
     def _prefill(
         self, generator: Any, prompt: Sequence[int], goes_on: Callable[[], bool], usage: Usage
@@ -314,6 +329,14 @@ class Session:
                 held = held[len(held) - keep :]
         if held:
             yield held
+
+
+def _failure(error: RuntimeError | MemoryError) -> EngineError:
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+        return EngineError(
+            "out of memory: close other programs, or choose a smaller model (`oci-companion model list`)"
+        )
+    return EngineError(f"the model's runtime failed: {error}")
 
 
 def _need_memory(folder: Path) -> int:
