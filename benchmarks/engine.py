@@ -184,6 +184,9 @@ def llama_server(name: str, options: argparse.Namespace, gguf: Path, more: list[
         threads,
         "--cache",
         "true",
+        # Each prompt that it keeps takes twenty times the memory that it counts, and the machine has to hold two of it.
+        "--cache_size",
+        str(128 << 20),
         *more,
     ]
     started = time.perf_counter()

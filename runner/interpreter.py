@@ -80,12 +80,17 @@ def describe(interpreter: Path) -> Interpreter:
         InterpreterError: it does not start.
     """
     try:
-        changed = max(interpreter.stat().st_mtime_ns, *_package_times(interpreter))
+        changed = last_change(interpreter)
     except OSError as error:
         raise InterpreterError(
             f"The interpreter {interpreter} cannot be read ({error.strerror}). Set oci.interpreter to one that exists."
         ) from error
     return _describe(interpreter, changed)
+
+
+def last_change(interpreter: Path) -> int:
+    """Return when an interpreter or its packages changed last, in nanoseconds; OSError if it does not exist."""
+    return max(interpreter.stat().st_mtime_ns, *_package_times(interpreter))
 
 
 @lru_cache(maxsize=32)

@@ -6,8 +6,11 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
+from typing import Protocol
 
 from runner.report import Stop
 from runner.request import Limits
@@ -24,15 +27,72 @@ _EVENT_BYTES = 256 << 20
 """Of all events of one run; more is taken for an attack on this process's memory."""
 
 
+class Running(Protocol):
+    """A test process that runs, however it was started."""
+
+    pid: int
+    """Of the root of its tree."""
+    workspace: Path
+    """Where the workspace is for it."""
+    temporary: Path | None
+    """The folder that the workspace was copied to, if it was."""
+    output_fd: int
+    """What it says on its standard output and error."""
+
+    def poll(self) -> int | None:
+        """Return the exit status if it has ended, negative for a signal."""
+
+    def end(self) -> None:
+        """Kill it and everything that it has started."""
+
+
+class ColdProcess:
+    """A test process of its own, started for one run.
+
+    Args:
+        launch: how it is started.
+        order: what the driver reads from its standard input.
+    """
+
+    def __init__(self, launch: Launch, order: bytes) -> None:
+        with tempfile.TemporaryFile() as file:
+            file.write(order)
+            file.seek(0)
+            self._process = subprocess.Popen(
+                launch.command,
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=launch.descriptors,
+                env={} if launch.level == "bubblewrap" else launch.environment,
+                cwd=launch.workspace,
+                start_new_session=True,
+            )
+        launch.close_descriptors()
+        assert self._process.stdout is not None
+        self.pid = self._process.pid
+        self.workspace, self.temporary = launch.workspace, launch.temporary
+        self.output_fd = os.dup(self._process.stdout.fileno())
+        self._process.stdout.close()
+
+    def poll(self) -> int | None:
+        """As `Running`."""
+        return self._process.poll()
+
+    def end(self) -> None:
+        """As `Running`."""
+        kill_tree(self.pid)
+        self._process.wait()
+
+
 class TestProcess:
-    """The driver's process: takes its order, gives events, is held to its limits."""
+    """A running driver: gives events, is held to its limits."""
 
     __test__ = False
 
-    def __init__(self, launch: Launch, order: bytes, event_fd: int, stack_fd: int, limits: Limits) -> None:
-        """Take how to start it, the order for its standard input, the pipes' reading ends, and its limits."""
-        self._launch = launch
-        self._order = memoryview(order)
+    def __init__(self, running: Running, event_fd: int, stack_fd: int, limits: Limits) -> None:
+        """Take the process, the reading ends of its pipes, and its limits."""
+        self._running = running
         self._event_fd = event_fd
         self._stack_fd = stack_fd
         self._limits = limits
@@ -41,39 +101,23 @@ class TestProcess:
         self._event_bytes = 0
 
     def watch(self, tally: Tally, cancel: threading.Event) -> tuple[Stop, str]:
-        """Run it to its end; return why it ended, with words for the user.
+        """Wait for its end, or end it; return why it ended, with words for the user.
 
         Args:
             tally: is given the events.
             cancel: when set, the process tree is killed.
         """
-        began = time.monotonic()
-        process = subprocess.Popen(
-            self._launch.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=self._launch.descriptors,
-            env={} if self._launch.level == "bubblewrap" else self._launch.environment,
-            cwd=self._launch.workspace,
-            start_new_session=True,
-        )
-        self._launch.close_descriptors()
-        assert process.stdin is not None and process.stdout is not None
+        output_fd = self._running.output_fd
         try:
             with selectors.DefaultSelector() as selector:
-                for fd in (self._event_fd, self._stack_fd, process.stdout.fileno()):
+                for fd in (self._event_fd, self._stack_fd, output_fd):
                     os.set_blocking(fd, False)
                     selector.register(fd, selectors.EVENT_READ)
-                os.set_blocking(process.stdin.fileno(), False)
-                selector.register(process.stdin.fileno(), selectors.EVENT_WRITE)
-                stop, detail = self._until_end(process, selector, tally, cancel, began)
+                stop, detail = self._until_end(selector, tally, cancel)
         finally:
-            kill_tree(process.pid)
-            process.wait()
-            self._drain(process.stdout.fileno(), tally)
-            process.stdout.close()
-            process.stdin.close()
+            self._running.end()
+            self._drain(tally)
+            os.close(output_fd)
         return stop, detail
 
     def output_tail(self) -> str:
@@ -81,19 +125,14 @@ class TestProcess:
         return self._output[-self._limits.output_bytes :].decode(errors="replace")
 
     def _until_end(
-        self,
-        process: subprocess.Popen[bytes],
-        selector: selectors.BaseSelector,
-        tally: Tally,
-        cancel: threading.Event,
-        began: float,
+        self, selector: selectors.BaseSelector, tally: Tally, cancel: threading.Event
     ) -> tuple[Stop, str]:
-        limits = self._limits
-        usage = Usage(process.pid, self._launch, limits)
-        next_tick = began
+        limits, running = self._limits, self._running
+        usage = Usage(running.pid, running.workspace, running.temporary, limits)
+        next_tick = began = time.monotonic()
         while True:
             for key, _ in selector.select(_TICK_SECONDS):
-                if not self._move(key.fd, process, tally):
+                if not self._move(key.fd, tally):
                     selector.unregister(key.fd)
             if tally.ended is not None:
                 return self._finished(tally)
@@ -103,14 +142,9 @@ class TestProcess:
             if now < next_tick:
                 continue
             next_tick = now + _TICK_SECONDS
-            if process.poll() is not None:
-                assert process.stdout is not None
-                self._drain(process.stdout.fileno(), tally)
-                return (
-                    self._finished(tally)
-                    if tally.ended is not None
-                    else self._died(process.returncode, tally)
-                )
+            if (status := running.poll()) is not None:
+                self._drain(tally)
+                return self._finished(tally) if tally.ended is not None else self._died(status, tally)
             if now - began > limits.wall_seconds:
                 return tally.end_at_limit(
                     Stop.WALL_CLOCK, f"the run took longer than {limits.wall_seconds:g} s", ""
@@ -126,16 +160,9 @@ class TestProcess:
                 tally.violate("the run flooded its report with more than 256 MiB")
                 return tally.end_by_force(Stop.CRASHED, "killed: it flooded its report")
 
-    def _move(self, fd: int, process: subprocess.Popen[bytes], tally: Tally) -> bool:
-        """Move what can be moved on a descriptor now; return whether more may come."""
-        assert process.stdin is not None
+    def _move(self, fd: int, tally: Tally) -> bool:
+        """Take what has come on a descriptor; return whether more may come."""
         try:
-            if fd == process.stdin.fileno():
-                self._order = self._order[os.write(fd, self._order) :]
-                if self._order:
-                    return True
-                os.dup2(self._event_fd, fd)  # ends the driver's input; the file object stays valid to close
-                return False
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
             return True
@@ -152,9 +179,9 @@ class TestProcess:
                 del self._output[: -self._limits.output_bytes]
         return bool(data)
 
-    def _drain(self, output_fd: int, tally: Tally) -> None:
+    def _drain(self, tally: Tally) -> None:
         """Take what is left in the pipes, without waiting for more."""
-        for fd in (self._event_fd, self._stack_fd, output_fd):
+        for fd in (self._event_fd, self._stack_fd, self._running.output_fd):
             for _ in range(64):  # a pipe holds no more
                 try:
                     data = os.read(fd, _CHUNK)
@@ -164,7 +191,7 @@ class TestProcess:
                     break
                 if fd == self._event_fd:
                     tally.feed(data)
-                elif fd == output_fd:
+                elif fd == self._running.output_fd:
                     self._output += data
 
     def _finished(self, tally: Tally) -> tuple[Stop, str]:

@@ -113,6 +113,8 @@ class Report:
     """What the run did that only an attack or an accident does, such as a forged or repeated report."""
     output_tail: str = ""
     """End of the process's own output, for errors that have no test to belong to."""
+    warm: bool = False
+    """It ran in a fork of a process that had plugins and conftests loaded, and not in a process of its own."""
 
     @property
     def passed(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from runner.report import CollectionError, Failure, Frame, Outcome, Report, Stop
 
 _LINE_BYTES = 16 << 20
 _VIOLATIONS = 20
+_NAMES, _NAME_CHARS = 2000, 200
 _UNPRINTABLE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
@@ -41,6 +42,8 @@ class Tally:
         self.greeted = False
         self.no_pytest = ""
         self.too_many_hangs = False
+        self.imported: list[str] = []
+        """Modules besides the user's that the run has imported; a wish, for its tests could have written it."""
         self.ended: tuple[int, str] | None = None
         """pytest's exit status and what it could not handle."""
 
@@ -107,6 +110,7 @@ class Tally:
         seconds: float,
         isolation: str,
         output_tail: str,
+        warm: bool = False,
     ) -> Report:
         """Return the report; every id that was expected or collected is in it.
 
@@ -117,6 +121,7 @@ class Tally:
             seconds: how long it took.
             isolation: the level that was in force.
             output_tail: the end of the process's own output.
+            warm: it was forked from a process that serves many runs.
         """
         results = dict(self._results)
         for test in [*self._collected, *sorted(expected)]:
@@ -133,6 +138,7 @@ class Tally:
             isolation=isolation,
             violations=tuple(self._violations),
             output_tail=_printable(output_tail),
+            warm=warm,
         )
 
     def _not_run(self, test: str, stop: Stop, stop_detail: str) -> Failure:
@@ -224,6 +230,9 @@ class Tally:
 
     def _on_too_many_hangs(self) -> None:
         self.too_many_hangs = True
+
+    def _on_imported(self, names: list[str]) -> None:
+        self.imported = [str(name)[:_NAME_CHARS] for name in names[:_NAMES]]
 
     def _on_end(self, status: int, error: str = "") -> None:
         self.ended = (int(status), _printable(error))

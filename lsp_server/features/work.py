@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lsp_server.refine.events import Listener
     from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request
+    from runner.warm import WarmProcesses
 
 
 def propose(
@@ -52,8 +54,17 @@ def propose(
             network=settings.sandbox.network,
             writable=[Path(folder) for folder in settings.sandbox.writable],
         ),
+        warm=_warm_processes(),
     )
     return refine(request, choose_engine(settings, notice), options, cancel, listener)
+
+
+@lru_cache(maxsize=1)
+def _warm_processes() -> WarmProcesses:
+    """Those of this process, with which they end."""
+    from runner.warm import WarmProcesses
+
+    return WarmProcesses()
 
 
 def choose_engine(settings: Settings, notice: Callable[[str], None]) -> Engine:

@@ -36,6 +36,7 @@ from lsp_server.refine.task import FixRequest, Request, Task, TaskError
 from runner.report import Outcome, Report, Stop
 from runner.request import Limits, Sandboxing, TestRequest
 from runner.run import run_tests
+from runner.warm import WarmProcesses
 
 REPEATS = 2
 """The loop ends when the model has given the same code as before this many times."""
@@ -60,6 +61,8 @@ class Options:
     test_args: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)
+    warm: WarmProcesses | None = None
+    """Processes that runs are forked from, besides those that confirm a verdict."""
 
 
 class Cancelled(Exception):
@@ -305,7 +308,8 @@ class _Refinement:
         if verdict.kind is VerdictKind.VERIFIED and report.isolation == "off":
             verdict = replace(verdict, kind=VerdictKind.UNSANDBOXED)
         if verdict.kind in PROVEN:
-            traced = self._run(tests, overlay, expected, trace=True)
+            # In a process of its own, whatever the first run was forked from.
+            traced = self._run(tests, overlay, expected, trace=True, forked=False)
             executed = frozenset().union(
                 *(r.executed.get(task.document.path, frozenset()) for r in traced.results.values())
             )
@@ -314,7 +318,9 @@ class _Refinement:
                 any(r.outcome is Outcome.TIMEOUT for r in traced.results.values())
                 or traced.stop is not Stop.FINISHED
             ):
-                again = self._run(tests, overlay, expected)  # tracing alone may have been too slow
+                again = self._run(
+                    tests, overlay, expected, forked=False
+                )  # tracing alone may have been too slow
             verdict = confirm(verdict, report, again)
         feedback = "" if verdict.kind in DONE else prompt.after_failure(task, report)
         return Round(
@@ -360,6 +366,7 @@ class _Refinement:
         trace: bool = False,
         limits: Limits | None = None,
         doctests: Sequence[PurePosixPath] = (),
+        forked: bool = True,
     ) -> Report:
         limits = limits or self.options.limits
         if trace:
@@ -379,6 +386,7 @@ class _Refinement:
             ),
             self.cancel,
             lambda result: None if trace else self.listener(TestDone(result)),
+            self.options.warm if forked else None,
         )
         self._check_cancelled()
         return report

@@ -13,6 +13,17 @@ from .failure import cause, cut, message
 _SKIPS = ("Skipped", "SkipTest", "XFailed")
 
 
+def leave_out(early_config: Any, args: list[str]) -> None:
+    """Switch off what would come between us and the tests, where the project has it."""
+    plugins = early_config.pluginmanager
+    if plugins.hasplugin("pytest_cov"):
+        # It would take the tracer's place, and its numbers are not asked for.
+        args.append("--no-cov")
+        early_config.known_args_namespace.no_cov = True
+    if plugins.hasplugin("xdist"):
+        args.append("-n0")  # one process, so that what ends it is known
+
+
 class Plugin(Driving):
     """Sends what is collected, each test's start and outcome, and every collection error."""
 
@@ -29,13 +40,7 @@ class Plugin(Driving):
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
-        plugins = early_config.pluginmanager
-        if plugins.hasplugin("pytest_cov"):
-            # It would take the tracer's place, and its numbers are not asked for.
-            args.append("--no-cov")
-            early_config.known_args_namespace.no_cov = True
-        if plugins.hasplugin("xdist"):
-            args.append("-n0")  # one process, so that what ends it is known
+        leave_out(early_config, args)
         self.begin_collecting("conftest.py")
         outcome: Any = yield
         self.clock.stop()

@@ -5,43 +5,70 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from typing import Any
+from typing import Any, Callable
 
 from .channel import Channel
 from .failure import Workspace, message
 from .lines import Tracer
+
+_MOST_IMPORTED = 2000
 
 
 def run(order: dict[str, Any]) -> None:
     """Run the tests of an order, report each on the order's pipe, and end the process.
 
     Args:
-        order: what `runner.session` wrote: descriptors, nonce, tests, limits.
+        order: what `runner.run` wrote: descriptors, nonce, tests, limits; or, for a process that serves many runs,
+            `control_fd` and what does not change between them.
     """
+    if "control_fd" in order:
+        from .server import serve
+
+        serve(order)
+        return
+    ending = Ending()
+    channel = begin(order)
+    _follow_copy(order["moved"])
+    ending.end(channel, lambda: _run(order, channel))
+
+
+def begin(order: dict[str, Any]) -> Channel:
+    """Hold this process to an order's limits, and return where it reports."""
     for name, (soft, hard) in order["rlimits"].items():
         resource.setrlimit(getattr(resource, name), (soft, hard))
     channel = Channel(order["event_fd"], order.pop("nonce"))
     os.set_inheritable(order["stack_fd"], False)
-    exit_now, flush = os._exit, (sys.stdout.flush, sys.stderr.flush)
     channel.send("hello")
-    _follow_copy(order["moved"])
-    try:
-        status = _run(order, channel)
-        channel.send("end", status=status)
-    except BaseException as error:  # pytest lets out what it cannot handle; the parent must hear of it
-        channel.send("end", status=3, error=message(error))
-    for each in flush:
+    return channel
+
+
+class Ending:
+    """What ends this process, from before any user code could replace it."""
+
+    def __init__(self) -> None:
+        self._exit, self._flush = os._exit, (sys.stdout.flush, sys.stderr.flush)
+
+    def end(self, channel: Channel, work: Callable[[], int]) -> None:
+        """Do some work, report how it ended, and end the process."""
         try:
-            each()
-        except (OSError, ValueError):
-            pass  # the user's code closed it
-    exit_now(0)  # neither atexit handlers nor threads of the user's code have a say any more
+            channel.send("end", status=work())
+        except BaseException as error:  # pytest lets out what it cannot handle; the parent must hear of it
+            channel.send("end", status=3, error=message(error))
+        self.exit()
+
+    def exit(self) -> None:
+        """End the process; neither atexit handlers nor threads of the user's code have a say any more."""
+        for each in self._flush:
+            try:
+                each()
+            except (OSError, ValueError):
+                pass  # the user's code closed it
+        self._exit(0)
 
 
-def _run(order: dict[str, Any], channel: Channel) -> int:
+def wanted(order: dict[str, Any], channel: Channel) -> tuple[list[str], Workspace, dict[str, Any]]:
+    """Return the files to collect, the workspace, and the arguments of `Driving` after it."""
     files, keep = _selection(order["tests"], channel)
-    if order["tests"] and not files:
-        return 4
     workspace = Workspace(order["workspace"], order["foreign"])
     options: dict[str, Any] = {
         "root": order["workspace"],
@@ -50,6 +77,31 @@ def _run(order: dict[str, Any], channel: Channel) -> int:
         "limits": (order["test_seconds"], order["stack_fd"], order["hangs"]),
         "tracer": Tracer(workspace.relative) if order["trace"] else None,
     }
+    return files, workspace, options
+
+
+def arguments(order: dict[str, Any]) -> list[str]:
+    """Return pytest's arguments besides the files.
+
+    All outcomes are wanted, whatever the project's addopts say of the first failure; what the cache plugin writes goes
+    where everything else goes.
+    """
+    return [
+        *order["test_args"],
+        "--color=no",
+        "--maxfail=0",
+        "--tb=auto",
+        "--continue-on-collection-errors",
+        "-o",
+        "cache_dir=" + order["cache"],
+    ]
+
+
+def _run(order: dict[str, Any], channel: Channel) -> int:
+    before = set(sys.modules)
+    files, workspace, options = wanted(order, channel)
+    if order["tests"] and not files:
+        return 4
     if not order["pytest"]:
         from .suites import Suites
 
@@ -61,18 +113,24 @@ def _run(order: dict[str, Any], channel: Channel) -> int:
         return 4
     from .plugin import Plugin
 
-    plugin = Plugin(channel, workspace, **options)
-    # All outcomes are wanted, whatever the project's addopts say of the first failure; what the cache plugin writes
-    # goes where everything else goes.
-    args = [
-        "--color=no",
-        "--maxfail=0",
-        "--tb=auto",
-        "--continue-on-collection-errors",
-        "-o",
-        "cache_dir=" + order["cache"],
-    ]
-    return int(pytest.main(order["test_args"] + args + files, plugins=[plugin]))
+    status = int(pytest.main(arguments(order) + files, plugins=[Plugin(channel, workspace, **options)]))
+    if order["learn"]:
+        channel.send("imported", names=imported(workspace, before))
+    return status
+
+
+def imported(workspace: Workspace, before: set[str]) -> list[str]:
+    """Return the modules that were imported since and are not the user's, in the order of their import."""
+    names = []
+    for name, module in list(sys.modules.items()):
+        if name not in before and type(name) is str:
+            try:
+                path = module.__spec__.origin  # type: ignore[union-attr]
+                if isinstance(path, str) and os.path.isabs(path) and workspace.relative(path) is None:
+                    names.append(name)
+            except Exception:
+                continue  # something else stands in a module's place
+    return names[:_MOST_IMPORTED]
 
 
 def _selection(tests: list[str], channel: Channel) -> tuple[list[str], list[str]]:

@@ -13,12 +13,19 @@ from runner.sandbox import seccomp, show
 from runner.sandbox.launch import INSIDE, Launch
 
 _INSIDE_AT = "/run/oci-companion/inside"
+LOWER = "/run/oci-companion/workspace"
+"""Where a sandbox that serves many runs has the workspace as it is on disk, read-only."""
 _HOME_AT = "/tmp/home"
 _TMP_BYTES = 1 << 30
 
 
 def launch(
-    bwrap: Path, request: TestRequest, interpreter: Interpreter, descriptors: Iterable[int] = ()
+    bwrap: Path,
+    request: TestRequest,
+    interpreter: Interpreter,
+    descriptors: Iterable[int] = (),
+    *,
+    serving: bool = False,
 ) -> Launch:
     """Return the command that runs the driver in bubblewrap.
 
@@ -27,6 +34,8 @@ def launch(
         request: what is run, and on what.
         interpreter: the user's.
         descriptors: what the driver inherits besides its standard streams.
+        serving: it will serve many runs, each with an overlay of its own, which `renew` makes; the request's texts are
+            left to that.
     """
     workspace = request.workspace.resolve()
     environment = show.environment(interpreter, _HOME_AT, "/tmp")
@@ -37,8 +46,9 @@ def launch(
         *_interpreter(interpreter, workspace),
         *("--overlay-src", str(workspace), "--tmp-overlay", str(workspace)),
         *_writable(request.sandbox.writable),
-        *_protected(workspace, request.tests),
-        *_files(workspace, request.files, made.descriptors),
+        *(() if serving else _protected(workspace, request.tests)),
+        *(() if serving else _files(workspace, request.files, made.descriptors)),
+        *(("--ro-bind", str(workspace), LOWER) if serving else ()),
         *("--ro-bind", str(INSIDE), _INSIDE_AT),
         *("--remount-ro", "/", "--chdir", str(workspace), "--clearenv"),
     ]
@@ -113,6 +123,16 @@ def _interpreter(interpreter: Interpreter, workspace: Path) -> Iterator[str]:
     for link in _links(interpreter.executable):
         if not show.within(link, [*map(Path, show.SYSTEM), *interpreter.prefixes, workspace]):
             yield from ("--symlink", str(link.readlink()), str(link))
+
+
+def below_tmp(request: TestRequest, interpreter: Interpreter) -> list[str]:
+    """Return what a sandbox shows below /tmp besides the workspace, and has to show again when /tmp is replaced."""
+    workspace = request.workspace.resolve()
+    shown = [*show.interpreter_paths(interpreter, workspace), *_links(interpreter.executable)]
+    if request.workspace != workspace:
+        shown.append(request.workspace)
+    kept = [path for path in shown if path.is_relative_to("/tmp") and not path.is_relative_to(workspace)]
+    return [str(path) for path in dict.fromkeys(kept)]
 
 
 def _links(executable: Path) -> Iterator[Path]:

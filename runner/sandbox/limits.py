@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from runner.report import Stop
 from runner.request import Limits
-from runner.sandbox.launch import Launch
 
 _KILL_SECONDS = 2.0
 """At most, for a tree that forks as fast as it is killed; any other is gone within a few milliseconds."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_OWN_PROCESSES = 3
-"""bubblewrap's own, or the reaper."""
+_OWN_PROCESSES = 4
+"""bubblewrap's own, or the reaper, and the process that forks where one serves many runs."""
 
 
 def rlimits(limits: Limits, count_processes: bool) -> dict[str, tuple[int, int]]:
@@ -57,12 +56,12 @@ class Usage:
     It catches what limits of a single process cannot: many processes of moderate size, and files in memory.
     """
 
-    def __init__(self, pid: int, launch: Launch, limits: Limits) -> None:
-        """Take the root of the tree, how it was launched, and what it may use."""
+    def __init__(self, pid: int, workspace: Path, temporary: Path | None, limits: Limits) -> None:
+        """Take the root of the tree, where its workspace is, in which folder if it is a copy, and what it may use."""
         self._pid = pid
-        self._launch = launch
+        self._workspace, self._temporary = workspace, temporary
         self._limits = limits
-        self._free = _free_bytes(launch.temporary) if launch.temporary else 0
+        self._free = _free_bytes(temporary) if temporary else 0
 
     def excess(self) -> tuple[Stop, str] | None:
         """Return what is over its limit, with words for the user, or None."""
@@ -78,11 +77,11 @@ class Usage:
 
     def _written_bytes(self, pid: int) -> int:
         """How much was written: over the workspace, which is kept in memory; or, of a copy, how much less is free."""
-        if self._launch.temporary is not None:
-            return self._free - _free_bytes(self._launch.temporary)
+        if self._temporary is not None:
+            return self._free - _free_bytes(self._temporary)
         try:
-            found = os.statvfs(f"/proc/{pid}/root{self._launch.workspace}")
-            outside = os.statvfs(self._launch.workspace)
+            found = os.statvfs(f"/proc/{pid}/root{self._workspace}")
+            outside = os.statvfs(self._workspace)
         except OSError:
             return 0  # not mounted yet, or ended
         if found.f_fsid == outside.f_fsid:
@@ -120,12 +119,20 @@ def resident_bytes(pids: list[int]) -> int:
 
 def kill_tree(pid: int) -> None:
     """Kill a process and everything below it, the descendants first so that none is orphaned while it still forks."""
+    kill_below(pid)
+    _kill(pid)
+
+
+def kill_below(pid: int, spared: Collection[int] = ()) -> bool:
+    """Kill everything below a process, but some; return whether all of it is gone."""
     deadline = time.monotonic() + _KILL_SECONDS
-    while (below := descendants(pid)) and time.monotonic() < deadline:
+    while below := [each for each in descendants(pid) if each not in spared]:
+        if time.monotonic() > deadline:
+            return False
         for each in below:
             _kill(each)
         time.sleep(0.001)
-    _kill(pid)
+    return True
 
 
 def _kill(pid: int) -> None:

@@ -19,7 +19,7 @@ MIB = 1 << 20
 Attack = Callable[..., Report]
 
 
-@pytest.fixture(params=["strict", "landlock"])
+@pytest.fixture(params=["strict", "warm", "landlock"])
 def attack(request: pytest.FixtureRequest, tmp_path: Path) -> Attack:
     """Runs a function's body as a test, at an isolation level."""
     need_bubblewrap()

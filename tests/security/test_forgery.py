@@ -32,13 +32,13 @@ class Attack:
         return project.run("test_c.py", files={"candidate.py": candidate}, expected=IDS, level=self.level)
 
 
-@pytest.fixture(params=["strict", "landlock"])
+@pytest.fixture(params=["strict", "warm", "landlock"])
 def attack(request: pytest.FixtureRequest, tmp_path: Path) -> Attack:
     need_bubblewrap()
     return Attack(tmp_path, request.param)
 
 
-@pytest.mark.parametrize("attack", ["strict", "landlock", "off"], indirect=True)
+@pytest.mark.parametrize("attack", ["strict", "warm", "landlock", "off"], indirect=True)
 def test_leaving_at_import(attack: Attack) -> None:
     report = attack("import os\nos._exit(0)\n")
     assert report.passed == frozenset()
@@ -48,7 +48,7 @@ def test_leaving_at_import(attack: Attack) -> None:
     assert "test_c.py" in report.stop_detail
 
 
-@pytest.mark.parametrize("attack", ["strict", "landlock", "off"], indirect=True)
+@pytest.mark.parametrize("attack", ["strict", "warm", "landlock", "off"], indirect=True)
 def test_leaving_in_the_test(attack: Attack) -> None:
     report = attack("import os\ndef add(a, b):\n    os._exit(0)\n")
     assert report.passed == {"test_c.py::test_before"}
@@ -95,7 +95,7 @@ def test_rewriting_the_tests(attack: Attack) -> None:
             return 3 if len(refused) == 15 else 0
     """
     report = attack(candidate)
-    if attack.level == "strict":
+    if attack.level in ("strict", "warm"):
         assert report.passed == IDS, "every way to change them was refused"
     else:
         assert any(what.startswith("test_c.py, which the tests are made of") for what in report.violations)

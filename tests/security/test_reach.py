@@ -276,7 +276,7 @@ def descriptors_and_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     del os.environ["API_TOKEN"]
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
+@pytest.fixture(scope="module", params=["bubblewrap", "warm", "landlock"])
 def sandboxed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Report, Aims]]:
@@ -285,7 +285,7 @@ def sandboxed(
     names = [
         name
         for name in NAMES
-        if request.param == "bubblewrap" or name not in OPEN_TO_LANDLOCK | NEEDS_NAMESPACES
+        if request.param != "landlock" or name not in OPEN_TO_LANDLOCK | NEEDS_NAMESPACES
     ]
     yield run(folder, request.param, aims, names), aims
     aims.close()
@@ -344,7 +344,7 @@ def test_home_holds_nothing_of_the_users(tmp_path: Path) -> None:
     assert report.passed == {"test_h.py::test_home"}, report
 
 
-@pytest.mark.parametrize("level", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("level", ["bubblewrap", "warm", "landlock"])
 def test_honest_tests_still_have_loopback_processes_and_temporary_files(tmp_path: Path, level: str) -> None:
     test = """
         import multiprocessing, os, socket, subprocess, sys, tempfile, threading

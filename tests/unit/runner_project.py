@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from textwrap import dedent
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from runner.report import Report, TestResult
 from runner.run import Limits, Sandboxing, TestRequest, run_tests
 from runner.sandbox.probe import probe
+from runner.warm import WarmProcesses
 
 # The plugins of the environment that these tests run in; loading them takes longer than the runs themselves.
 WITHOUT_PLUGINS = tuple(
@@ -45,9 +47,37 @@ class Project:
         on_result: Any = lambda result: None,
         level: str = "auto",
         network: bool = False,
+        warm: WarmProcesses | None = None,
         **request: Any,
     ) -> Report:
-        """Run tests on the files on disk with others laid over them."""
+        """Run tests on the files on disk with others laid over them.
+
+        Args:
+            tests: as `TestRequest.tests`.
+            files: laid over those on disk.
+            cancel: as `run_tests`.
+            on_result: as `run_tests`.
+            level: as `Sandboxing.level`; or `warm`: bubblewrap, in a fork of a process that serves many runs.
+            network: as `Sandboxing.network`.
+            warm: as `run_tests`.
+            request: more of `TestRequest`.
+        """
+        if level == "warm":
+            with closing(WarmProcesses()) as own:
+                self.run(*tests, level="strict", network=network, warm=own, **request)
+                own.settle()
+                report = self.run(
+                    *tests,
+                    files=files,
+                    cancel=cancel,
+                    on_result=on_result,
+                    level="strict",
+                    network=network,
+                    warm=own,
+                    **request,
+                )
+                assert report.warm, "it did not run in a fork"
+                return report
         laid = {
             PurePosixPath(path): text if isinstance(text, bytes) else dedent(text).encode()
             for path, text in (files or {}).items()
@@ -56,7 +86,7 @@ class Project:
         request.setdefault("test_args", WITHOUT_PLUGINS)
         sandbox = Sandboxing(level=level, network=network)
         asked = TestRequest(workspace=self.root, tests=tests, files=laid, sandbox=sandbox, **request)
-        return run_tests(asked, cancel or threading.Event(), on_result)
+        return run_tests(asked, cancel or threading.Event(), on_result, warm)
 
 
 def need_bubblewrap() -> None:

@@ -1,0 +1,214 @@
+"""A pytest session that has loaded its plugins and conftests, and forks for each run."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import socket
+import sys
+import threading
+import warnings
+from typing import Any, Iterator
+
+import pytest
+
+from .failure import Workspace, message
+from .plugin import Plugin, leave_out
+from .session import Ending, arguments, begin, imported, wanted
+
+_PR_SET_DUMPABLE = 4
+_WRITABLE = ("/tmp", "/dev/shm")
+
+
+def serve(order: dict[str, Any]) -> None:
+    """Load what an order names, then fork for each run that is asked for; returns in none of the processes.
+
+    Args:
+        order: `control_fd`, `workspace`, `foreign`, `tests`, `test_args`, `cache`, `preload`.
+    """
+    server = Server(order)
+    try:
+        status = int(pytest.main(arguments(order) + order["tests"], plugins=[server]))
+    except BaseException as error:
+        if server.run is not None:
+            server.run.fail(message(error))
+        raise
+    if server.run is not None:
+        server.run.finish(status)
+    server.say({"unfit": "pytest ended with status %d before it collected anything" % status})
+    server.ending.exit()
+
+
+class Server:
+    """The session's plugin, and the other end of `runner.warm.WarmProcess`."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        """Take what does not change between the runs."""
+        self.ending = Ending()
+        self.run: Any = None
+        """In a child: its run."""
+        self._order = order
+        self._workspace = Workspace(order["workspace"], order["foreign"])
+        self._control = socket.socket(fileno=order["control_fd"])
+        os.set_inheritable(order["control_fd"], False)
+        self._libc = ctypes.CDLL(None)
+        self._written = self._writings()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
+        leave_out(early_config, args)
+        yield
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: Any) -> None:
+        unfit = self._preload(self._order["preload"]) or self._unfit()
+        if unfit:
+            self.say({"unfit": unfit})
+            self.ending.exit()
+        self.say({"loaded": self._loaded(session.config)})
+        run, descriptors = self._until_child()
+        self.run = Run(run, descriptors, self)
+        self.run.enter(session)
+
+    def say(self, what: dict[str, Any]) -> None:
+        """Answer the parent."""
+        self._control.sendall((json.dumps(what) + "\n").encode())
+
+    def become_child(self) -> None:
+        """Let go of what is the server's."""
+        self._control.close()
+        os.setsid()  # what kills its process group kills its own
+        self._libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+    def _until_child(self) -> tuple[dict[str, Any], list[int]]:
+        """Obey the parent; returns in the children only, with what each has to run and its descriptors."""
+        # No child can read or write this process's memory; with it, no run reaches the next.
+        self._libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        gc.collect()
+        gc.freeze()  # so that collections in children do not touch, and copy, every page
+        while True:
+            order, descriptors = self._hear()
+            if "preload" in order:
+                unfit = self._preload(order["preload"]) or self._unfit()
+                gc.freeze()
+                self.say({"unfit": unfit} if unfit else {"preloaded": True})
+                continue
+            sys.stdout.flush()
+            sys.stderr.flush()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of threads, which `_unfit` has looked at
+                child = os.fork()
+            if child == 0:
+                return order, descriptors
+            for each in descriptors:
+                os.close(each)
+            status = os.waitpid(child, 0)[1]
+            self.say({"status": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)})
+
+    def _hear(self) -> tuple[dict[str, Any], list[int]]:
+        text, descriptors = b"", array.array("i")
+        while not text.endswith(b"\n"):
+            data, attached, _, _ = self._control.recvmsg(1 << 16, socket.CMSG_SPACE(4 * descriptors.itemsize))
+            for level, kind, content in attached:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    descriptors.frombytes(content)
+            if not data:
+                os._exit(0)  # the parent has gone
+            text += data
+        return json.loads(text), list(descriptors)
+
+    def _preload(self, names: list[str]) -> str:
+        """Import modules that are not the user's; return what makes this process unfit to be forked then."""
+        before = set(sys.modules)
+        for name in names:
+            try:
+                if name in sys.modules:
+                    continue
+                spec = importlib.util.find_spec(name)
+                if spec is None or spec.origin is None or self._workspace.relative(spec.origin) is not None:
+                    continue
+                importlib.import_module(name)
+            except BaseException:
+                continue  # as the tests may find out for themselves
+        for name in set(sys.modules) - before:
+            path = getattr(sys.modules[name], "__file__", None)
+            if path is not None and self._workspace.relative(path) is not None:
+                return "a package imports the workspace's own modules"
+        return ""
+
+    def _unfit(self) -> str:
+        """Return why this process may not be forked, if so."""
+        if threading.active_count() > 1:
+            return "a plugin or a conftest has started threads"
+        if len(os.listdir("/proc/self/task")) > 1 and not _only_blas():
+            return "a package has started threads"
+        if self._writings() != self._written:
+            return "a plugin or a conftest writes files when it is loaded"
+        return ""
+
+    def _writings(self) -> Any:
+        """What tells whether something was written, to the workspace or elsewhere."""
+        free = os.statvfs(self._order["workspace"]).f_ffree
+        return free, [sorted(os.listdir(folder)) for folder in _WRITABLE]
+
+    def _loaded(self, config: Any) -> list[str]:
+        """Return the workspace's files that this process has read."""
+        paths = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        paths.append(str(config.inipath) if config.inipath else None)
+        found = {self._workspace.relative(path) for path in paths if isinstance(path, str)}
+        return sorted(path for path in found if path is not None)
+
+
+class Run:
+    """One run, in its own child."""
+
+    def __init__(self, order: dict[str, Any], descriptors: list[int], server: Server) -> None:
+        """Take what to run, and the descriptors for events, stacks and output."""
+        self._order, self._server = order, server
+        order["event_fd"], order["stack_fd"], self._output_fd = descriptors
+
+    def enter(self, session: Any) -> None:
+        """Make of a copied session one of this run."""
+        self._server.become_child()
+        os.chdir(self._order["workspace"])  # of this run, for it has been mounted anew
+        config = session.config
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if capture is not None:
+            capture.stop_global_capturing()
+        os.dup2(self._output_fd, 1)
+        os.dup2(self._output_fd, 2)
+        os.close(self._output_fd)
+        if capture is not None:  # into files of its own
+            capture.start_global_capturing()
+            capture.suspend_global_capture()
+        importlib.invalidate_caches()
+        self._before = set(sys.modules)
+        self._channel = begin(self._order)
+        files, self._workspace, options = wanted(self._order, self._channel)
+        if not files:
+            self.finish(4)
+        plugin = Plugin(self._channel, self._workspace, **options)
+        config.pluginmanager.register(plugin, "oci-companion")
+        plugin.pytest_sessionstart(session)
+        config.args[:] = files
+
+    def finish(self, status: int) -> None:
+        """Report how pytest ended, and end the process."""
+        self._channel.send("imported", names=imported(self._workspace, self._before))
+        self._server.ending.end(self._channel, lambda: status)
+
+    def fail(self, error: str) -> None:
+        """Report what pytest could not handle, and end the process."""
+        self._channel.send("end", status=3, error=error)
+        self._server.ending.exit()
+
+
+def _only_blas() -> bool:
+    """Whether the threads may be those of OpenBLAS, which ends them before a fork and starts them anew after it."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        return "openblas" in maps.read()

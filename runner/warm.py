@@ -1,0 +1,534 @@
+"""Processes that have a project's plugins and conftests loaded, and fork for each run of its tests."""
+
+from __future__ import annotations
+
+import array
+import base64
+import json
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runner.interpreter import Interpreter, last_change
+from runner.request import TestRequest
+from runner.sandbox import bubblewrap, show
+from runner.sandbox.limits import descendants, kill_below, kill_tree
+from runner.sandbox.probe import Isolation
+
+MOST = 2
+"""Processes that are kept; each takes 40 MB and what the project's plugins take."""
+IDLE_SECONDS = 600.0
+"""After which an unused one is ended."""
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
+_SIZE_BYTES = 1 << 30
+_CONFIGURATION = (
+    "conftest.py",
+    "__init__.py",
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
+"""Files that pytest reads before it collects."""
+
+log = logging.getLogger(__name__)
+
+
+class Unfit(Exception):
+    """A project's tests cannot be run in forks; the message says why."""
+
+
+class WarmProcess:
+    """A sandboxed process that has loaded what comes before collection, and forks for each run.
+
+    Each child gets a fresh overlay of the workspace as it then is, and a fresh /tmp and /dev/shm. The process itself has
+    read the files on disk only, never a candidate's.
+
+    Args:
+        request: whose tests it is for.
+        interpreter: the user's.
+        bwrap: of the isolation level.
+        preload: modules that the tests import, besides the user's own.
+
+    Raises:
+        Unfit: it cannot be forked, or does not come up.
+    """
+
+    def __init__(
+        self, request: TestRequest, interpreter: Interpreter, bwrap: Path, preload: Sequence[str]
+    ) -> None:
+        self.workspace = request.workspace.resolve()
+        self._interpreter = request.interpreter
+        self.read = frozenset(_configuration(request))
+        self._state = self._seen()
+        self.preloaded = set(preload)
+        self.healthy = True
+        """Whether nothing of the last run is left in it."""
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(_START_SECONDS)
+        self._said = b""
+        launch = bubblewrap.launch(bwrap, request, interpreter, (), serving=True)
+        self.cache, self.counts_processes = launch.cache, launch.counts_processes
+        order = {
+            "control_fd": theirs.fileno(),
+            "workspace": str(self.workspace),
+            "foreign": [str(path) for path in interpreter.prefixes if path.is_relative_to(self.workspace)],
+            "tests": list(dict.fromkeys(test.partition("::")[0] for test in request.tests)),
+            "test_args": list(request.test_args),
+            "cache": launch.cache,
+            "preload": list(preload),
+        }
+        with tempfile.TemporaryFile() as file, theirs:
+            file.write(json.dumps(order).encode())
+            file.seek(0)
+            self._process = subprocess.Popen(
+                launch.command,
+                stdin=file,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[*launch.descriptors, theirs.fileno()],
+                env={},
+                cwd=self.workspace,
+                start_new_session=True,
+            )
+            launch.close_descriptors()
+        self._renewer: subprocess.Popen[str] | None = None
+        try:
+            self._become_ready(request, interpreter)
+        except BaseException:
+            self.close()
+            raise
+
+    def _become_ready(self, request: TestRequest, interpreter: Interpreter) -> None:
+        try:
+            said = self._answer()
+        except OSError as error:
+            raise Unfit(f"it did not come up ({error})") from error
+        if "unfit" in said:
+            raise Unfit(said["unfit"])
+        self.read |= {PurePosixPath(path) for path in said["loaded"]}
+        self._state = self._seen()
+        self._own = frozenset(descendants(self._process.pid))
+        # bubblewrap's inner process, and this one.
+        if len(self._own) != 2:
+            raise Unfit("a plugin or a conftest starts other programs when it is loaded")
+        self._renewer = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(show.__file__).with_name("renew.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        enter = {
+            "pid": max(self._own),
+            "workspace": str(self.workspace),
+            "lower": bubblewrap.LOWER,
+            "kept": bubblewrap.below_tmp(request, interpreter),
+            "size": _SIZE_BYTES,
+        }
+        if failure := self._renew(enter):
+            raise Unfit(f"the kernel does not let it be given a fresh overlay ({failure})")
+        self._control.settimeout(_ANSWER_SECONDS)
+
+    @property
+    def current(self) -> bool:
+        """Whether it runs, and what it has read is still what is on disk."""
+        return self._process.poll() is None and self._state == self._seen()
+
+    def suits(self, files: Mapping[PurePosixPath, bytes]) -> bool:
+        """Return whether texts leave alone what it has read already."""
+        return not any(
+            (path in self.read or path.name in _CONFIGURATION) and _content(self.workspace / path) != content
+            for path, content in files.items()
+        )
+
+    def fork(self, request: TestRequest, order: dict[str, Any], pipes: Sequence[int]) -> WarmRun:
+        """Start a run in a child.
+
+        Args:
+            request: what is run, and on what.
+            order: what the driver is told.
+            pipes: writing ends for events and stacks.
+        """
+        output_read, output_write = os.pipe()
+        try:
+            protected = show.test_files(self.workspace, request.tests)
+            protected |= {Path(os.path.realpath(self.workspace / path)) for path in request.files}
+            failure = self._renew(
+                {
+                    "files": {
+                        os.path.relpath(
+                            os.path.realpath(self.workspace / path), self.workspace
+                        ): base64.b64encode(content).decode()
+                        for path, content in request.files.items()
+                    },
+                    "protected": sorted(map(str, protected)),
+                }
+            )
+            if not failure:
+                attached = array.array("i", [*pipes, output_write])
+                text = (json.dumps(order) + "\n").encode()
+                sent = self._control.sendmsg(
+                    [text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, attached.tobytes())]
+                )
+                self._control.sendall(text[sent:])
+        except OSError as error:
+            failure = str(error)
+        finally:
+            os.close(output_write)
+        return WarmRun(self, output_read, failure)
+
+    def preload(self, names: Sequence[str]) -> None:
+        """Import modules, to be forked with.
+
+        Raises:
+            Unfit: it cannot be forked any more.
+        """
+        self.preloaded |= set(names)
+        self._control.settimeout(_START_SECONDS)
+        try:
+            self._control.sendall((json.dumps({"preload": list(names)}) + "\n").encode())
+            said = self._answer()
+        except OSError as error:
+            raise Unfit(f"what the tests import could not be loaded ({error})") from error
+        finally:
+            self._control.settimeout(_ANSWER_SECONDS)
+        if "unfit" in said:
+            raise Unfit(said["unfit"])
+
+    def close(self) -> None:
+        """End it and everything in its sandbox."""
+        self._control.close()
+        kill_tree(self._process.pid)
+        self._process.wait()
+        if self._renewer is not None:
+            assert self._renewer.stdin is not None and self._renewer.stdout is not None
+            with suppress(OSError):  # it may have ended, with something unread
+                self._renewer.stdin.close()
+            self._renewer.stdout.close()
+            self._renewer.wait()
+
+    # For its runs
+
+    @property
+    def pid(self) -> int:
+        """Of the root of its tree."""
+        return self._process.pid
+
+    def status(self, seconds: float) -> int | None:
+        """Return the exit status of the child if it has ended, waiting for that as long; negative for a signal."""
+        self._control.settimeout(seconds)
+        try:
+            return int(self._answer()["status"])
+        except (TimeoutError, BlockingIOError):
+            return None
+        except (OSError, KeyError):
+            return -9  # the process that forks was killed, and the child with it
+        finally:
+            self._control.settimeout(_ANSWER_SECONDS)
+
+    def end_run(self) -> bool:
+        """Kill what is left of a run; return whether nothing of it remains, and this process does."""
+        if not kill_below(self._process.pid, self._own) or self._process.poll() is not None:
+            return False
+        return set(descendants(self._process.pid)) == self._own
+
+    def clean(self) -> bool:
+        """Drop what a run has written; return whether nothing of it remains."""
+        left = self._renew({})
+        if left:
+            log.info("a test process is not used again: the run has left %s", left)
+        return not left
+
+    def _renew(self, order: dict[str, Any]) -> str:
+        """Order the renewer; return what went wrong."""
+        assert self._renewer is not None
+        assert self._renewer.stdin is not None and self._renewer.stdout is not None
+        try:
+            self._renewer.stdin.write(json.dumps(order) + "\n")
+            self._renewer.stdin.flush()
+            said = self._renewer.stdout.readline()
+        except OSError as error:
+            return str(error)
+        return said.strip() if said else "it ended"
+
+    def _answer(self) -> dict[str, Any]:
+        while b"\n" not in self._said:
+            data = self._control.recv(1 << 16)
+            if not data:
+                raise OSError("it ended")
+            self._said += data
+        line, _, self._said = self._said.partition(b"\n")
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    def _seen(self) -> tuple[Any, ...]:
+        """What tells whether that which it has read has changed."""
+        try:
+            packages = last_change(self._interpreter)
+        except OSError:
+            packages = 0
+        return packages, *((path, _marks(self.workspace / path)) for path in sorted(self.read))
+
+
+class WarmRun:
+    """A run in a child of a warm process; `runner.process.Running`."""
+
+    def __init__(self, served: WarmProcess, output_fd: int, failure: str) -> None:
+        """Take the process, where the child's output is read, and why there is no child, if so."""
+        self._served = served
+        self._failed = bool(failure)
+        self._status = 1 if failure else None
+        self.pid, self.workspace = served.pid, served.workspace
+        self.temporary: Path | None = None
+        self.output_fd = output_fd
+
+    def poll(self) -> int | None:
+        """As `Running`."""
+        if self._status is None:
+            self._status = self._served.status(0)
+        return self._status
+
+    def end(self) -> None:
+        """As `Running`."""
+        served = self._served
+        gone = served.end_run()
+        if self._status is None:
+            self._status = served.status(_ANSWER_SECONDS)
+        served.healthy = gone and not self._failed and self._status is not None
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What a process that serves many runs is for."""
+
+    workspace: Path
+    interpreter: Path
+    folders: tuple[str, ...]
+    """Of the tests: their conftests are loaded at the start."""
+    test_args: tuple[str, ...]
+    network: bool
+
+
+class WarmProcesses:
+    """The processes of some projects, started in the background after the first run of each.
+
+    Args:
+        most: how many are kept.
+        idle_seconds: after which an unused one is ended.
+    """
+
+    def __init__(self, most: int = MOST, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._most, self._idle_seconds = most, idle_seconds
+        self._lock = threading.Lock()
+        self._idle: dict[_Key, tuple[WarmProcess, float]] = {}
+        self._unfit: dict[_Key, tuple[Any, str]] = {}
+        self._starting: set[_Key] = set()
+        self._learned: dict[_Key, dict[str, None]] = {}
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._closed = False
+
+    def take(
+        self, request: TestRequest, interpreter: Interpreter, isolation: Isolation
+    ) -> WarmProcess | None:
+        """Return a process to fork for a request, until it is given back by `note`; None: there is none now."""
+        if (key := _key(request, interpreter, isolation)) is None:
+            return None
+        with self._lock:
+            found, _ = self._idle.pop(key, (None, 0.0))
+        if found is None:
+            return None
+        if not found.current:
+            self._later(found.close)
+            return None
+        if not found.suits(request.files):
+            self._keep(key, found)
+            return None
+        return found
+
+    def note(
+        self,
+        request: TestRequest,
+        interpreter: Interpreter,
+        isolation: Isolation,
+        served: WarmProcess | None,
+        imported: Sequence[str],
+    ) -> None:
+        """Learn from a run, take its process back, and start one in the background where there was none.
+
+        Args:
+            request: what was run.
+            interpreter: the user's.
+            isolation: the level that was in force.
+            served: what `take` has returned.
+            imported: modules that the tests imported besides the user's own.
+        """
+        if (key := _key(request, interpreter, isolation)) is None:
+            return
+        assert isolation.bwrap is not None
+        bwrap = isolation.bwrap
+        with self._lock:
+            learned = self._learned.setdefault(key, {})
+            learned.update(dict.fromkeys(imported))
+            names = list(learned)
+        if served is None:
+            self._start(key, request, interpreter, bwrap, names)
+        elif not served.healthy or not served.clean():
+            self._later(served.close)
+            self._start(key, request, interpreter, bwrap, names)
+        elif new := [name for name in names if name not in served.preloaded]:
+            self._later(lambda: self._preload(key, served, new))
+        else:
+            self._keep(key, served)
+
+    def settle(self) -> None:
+        """Wait until what was begun in the background is done."""
+        done = threading.Event()
+        self._later(done.set)
+        done.wait()
+
+    def close(self) -> None:
+        """End all processes, and start no more."""
+        with self._lock:
+            self._closed = True
+            worker = self._worker
+        if worker is not None:
+            self._tasks.put(None)
+            worker.join()
+
+    def _start(
+        self, key: _Key, request: TestRequest, interpreter: Interpreter, bwrap: Path, names: list[str]
+    ) -> None:
+        state = _marks_of(request)
+        with self._lock:
+            if key in self._starting or key in self._idle or self._unfit.get(key) == state:
+                return
+            self._starting.add(key)
+
+        def start() -> None:
+            try:
+                self._keep(key, WarmProcess(request, interpreter, bwrap, names))
+            except (Unfit, OSError) as error:
+                log.info("tests in %s run in processes of their own: %s", key.workspace, error)
+                self._unfit[key] = state
+            finally:
+                self._starting.discard(key)
+
+        self._later(start)
+
+    def _preload(self, key: _Key, served: WarmProcess, names: list[str]) -> None:
+        try:
+            served.preload(names)
+        except Unfit as error:
+            log.info("a test process is not used again: %s", error)
+            served.close()
+        else:
+            self._keep(key, served)
+
+    def _keep(self, key: _Key, served: WarmProcess) -> None:
+        surplus: list[WarmProcess] = []
+        with self._lock:
+            if self._closed:
+                surplus.append(served)
+            else:
+                if (twin := self._idle.pop(key, None)) is not None:
+                    surplus.append(twin[0])
+                self._idle[key] = (served, time.monotonic())
+                while len(self._idle) > self._most:
+                    surplus.append(self._idle.pop(next(iter(self._idle)))[0])
+        for each in surplus:
+            self._later(each.close)
+
+    def _later(self, task: Callable[[], None]) -> None:
+        """Let the worker do something; it alone starts processes, for they die with the thread that started them."""
+        with self._lock:
+            if self._worker is None and not self._closed:
+                self._worker = threading.Thread(target=self._work, name="warm test processes", daemon=True)
+                self._worker.start()
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                task = self._tasks.get(timeout=self._idle_seconds if self._idle else None)
+            except queue.Empty:
+                self._expire(time.monotonic() - self._idle_seconds)
+                continue
+            if task is None:
+                break
+            try:
+                task()
+            except Exception:
+                log.exception("a warm test process could not be kept")
+        self._expire(float("inf"))
+
+    def _expire(self, before: float) -> None:
+        with self._lock:
+            old = [key for key, (_, used) in self._idle.items() if used <= before]
+            ended = [self._idle.pop(key)[0] for key in old]
+        for each in ended:
+            each.close()
+
+
+def _key(request: TestRequest, interpreter: Interpreter, isolation: Isolation) -> _Key | None:
+    """What a process for a request is kept under; None: it needs one of its own."""
+    if isolation.bwrap is None or not interpreter.has_pytest or not request.tests or request.sandbox.writable:
+        return None
+    return _Key(
+        request.workspace.resolve(),
+        request.interpreter,
+        tuple(sorted(map(str, _folders(request)))),
+        tuple(request.test_args),
+        request.sandbox.network,
+    )
+
+
+def _folders(request: TestRequest) -> set[PurePosixPath]:
+    """Where the tests are, relative to the workspace."""
+    workspace = request.workspace.resolve()
+    paths = {PurePosixPath(test.partition("::")[0]) for test in request.tests}
+    return {path if (workspace / path).is_dir() else path.parent for path in paths}
+
+
+def _configuration(request: TestRequest) -> Iterator[PurePosixPath]:
+    """What pytest reads before it collects, if it is there."""
+    for folder in _folders(request):
+        for each in (folder, *folder.parents):
+            yield from (each / name for name in _CONFIGURATION)
+
+
+def _marks_of(request: TestRequest) -> tuple[Any, ...]:
+    workspace = request.workspace.resolve()
+    paths = sorted(set(_configuration(request)))
+    return last_change(request.interpreter), *((path, _marks(workspace / path)) for path in paths)
+
+
+def _marks(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

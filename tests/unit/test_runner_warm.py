@@ -1,0 +1,462 @@
+"""Runs in forks: they say what a process of its own says, and nothing of one reaches the next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runner.report import Outcome, Report, Stop
+from runner.warm import WarmProcesses
+from tests.unit.runner_project import Limits, Project, need_bubblewrap, only
+
+
+@pytest.fixture
+def warm() -> Iterator[WarmProcesses]:
+    need_bubblewrap()
+    made = WarmProcesses()
+    yield made
+    made.close()
+
+
+def prepared(project: Project, warm: WarmProcesses, *tests: str) -> None:
+    """Run once, and wait for what that starts."""
+    assert not project.run(*tests, warm=warm).warm
+    warm.settle()
+
+
+def forked(project: Project, warm: WarmProcesses, *tests: str, **more: object) -> Report:
+    """Run in a fork."""
+    report = project.run(*tests, warm=warm, **more)
+    assert report.warm
+    warm.settle()
+    return report
+
+
+EVERYTHING = """
+    import os, sys, unittest
+    import pytest
+    from package import calc
+
+    def test_passes(value):
+        assert calc.double(value) == 4
+
+    def test_fails(value):
+        print("seen on the way")
+        assert calc.double(value) == 5, "no"
+
+    @pytest.mark.parametrize("n", [1, "a b", None])
+    def test_parameters(n):
+        assert n != 1
+
+    def test_fixture_fails(broken):
+        pass
+
+    @pytest.mark.xfail
+    def test_xfail():
+        assert 0
+
+    @pytest.mark.xfail
+    def test_xpass():
+        pass
+
+    @pytest.mark.skip
+    def test_skip():
+        pass
+
+    class TestClass:
+        def test_method(self, tmp_path, monkeypatch):
+            monkeypatch.setenv("HERE", "1")
+            (tmp_path / "x").write_text("x")
+            assert not calc.double(1) == 2
+
+    class Case(unittest.TestCase):
+        def setUp(self):
+            self.n = 1
+
+        def test_case(self):
+            self.assertEqual(self.n, 2)
+
+        def test_sub(self):
+            for n in range(3):
+                with self.subTest(n=n):
+                    self.assertNotEqual(n, 1)
+
+    def test_where():
+        assert os.getcwd() == os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        assert sys.path[0] in (os.getcwd(), os.path.join(os.getcwd(), "tests"))
+
+    def test_imports():
+        assert not [name for name in sys.modules if name.startswith("package.")] == []
+
+    def test_exits():
+        sys.exit(3)
+"""
+PROJECT = {
+    "pyproject.toml": '[tool.pytest.ini_options]\naddopts = "-x --strict-markers"\nmarkers = ["slow: of a kind"]\n',
+    "package/__init__.py": "",
+    "package/calc.py": 'def double(n):\n    """\n    >>> double(2)\n    5\n    """\n    return n + n\n',
+    "conftest.py": "import pytest\n\n@pytest.fixture\ndef value():\n    return 2\n",
+    "tests/conftest.py": "import pytest\n\n@pytest.fixture\ndef broken():\n    raise ValueError('of the fixture')\n",
+    "tests/test_all.py": EVERYTHING,
+    "tests/test_broken.py": "import not_there\n",
+    "tests/test_syntax.py": "def test_x(:\n",
+}
+
+
+def said(report: Report) -> dict[str, str]:
+    """What a report says, without its times and addresses."""
+    found: dict[str, object] = {
+        test: (result.outcome, result.failure, sorted(result.executed.items()))
+        for test, result in report.results.items()
+    }
+    found["errors"] = report.collection_errors
+    found |= {"stop": (report.stop, report.stop_detail), "violations": report.violations}
+    return {name: re.sub("0x[0-9a-f]+", "0x", repr(each)) for name, each in found.items()}
+
+
+@pytest.mark.parametrize("trace", [False, True], ids=["plain", "traced"])
+def test_a_fork_says_what_a_process_of_its_own_says(tmp_path: Path, warm: WarmProcesses, trace: bool) -> None:
+    project = Project(tmp_path, PROJECT)
+    tests = [f"tests/{name}.py" for name in ("test_all", "test_broken", "test_syntax")]
+    prepared(project, warm, *tests)
+    doctests = [Path("package/calc.py")]
+    for files in ({}, {"package/calc.py": "def double(n):\n    return 2 * n + 1\n"}):
+        cold = project.run(*tests, files=files, trace=trace, doctest_modules=doctests)
+        assert len(cold.results) > 12
+        assert said(
+            forked(project, warm, *tests, files=files, trace=trace, doctest_modules=doctests)
+        ) == said(cold)
+
+
+def test_single_tests_and_ids_that_do_not_exist(tmp_path: Path, warm: WarmProcesses) -> None:
+    project = Project(tmp_path, PROJECT)
+    prepared(project, warm, "tests/test_all.py")
+    wanted = ("tests/test_all.py::TestClass", "tests/test_all.py::test_none", "tests/test_none.py")
+    expected = frozenset({"tests/test_all.py::test_none"})
+    assert said(forked(project, warm, *wanted, expected=expected)) == said(
+        project.run(*wanted, expected=expected)
+    )
+
+
+TRACES = """
+    import os, socket, subprocess, sys, tempfile
+    from pathlib import Path
+    import value
+
+    def traces():
+        found = [p for p in ("left", "value.py.bak", "/tmp/left", "/dev/shm/left") if os.path.exists(p)]
+        found += [name for name in ("LEFT",) if name in os.environ]
+        found += ["conftest"] if "changed" in Path("conftest.py").read_text() else []
+        found += ["home"] if os.listdir(Path.home()) else []
+        found += ["bytecode"] if list(Path(".").glob("**/*.pyc")) else []
+        found += ["module"] if hasattr(sys, "left") or hasattr(os.path, "left") else []
+        found += ["temporary"] if os.path.exists(os.path.join(tempfile.gettempdir(), "pytest-of-user")) else []
+        processes = [p for p in os.listdir("/proc") if p.isdigit()]
+        found += ["processes"] if len(processes) != value.PROCESSES else []
+        return found
+
+    def test_first():
+        assert traces() == []
+
+    def test_leave(tmp_path):
+        print("captured")
+        for path in ("left", "/tmp/left", "/dev/shm/left", Path.home() / "left"):
+            Path(path).write_text("x")
+        os.environ["LEFT"] = "1"
+        sys.left = os.path.left = 1
+        os.mkdir("__pycache__")
+        Path("__pycache__/value.pyc").write_text("x")
+        os.rename("other.py", "moved.py")
+        os.chmod(".", 0o700)
+        subprocess.Popen(["sleep", "60"], start_new_session=True)
+        assert value.N == 0
+"""
+
+
+def test_nothing_that_a_run_leaves_reaches_the_next(tmp_path: Path, warm: WarmProcesses) -> None:
+    project = Project(tmp_path, {"other.py": "", "value.py": "N = -1\nPROCESSES = 2\n", "conftest.py": ""})
+    project.write("test_t.py", TRACES)
+    prepared(project, warm, "test_t.py")
+    before = sorted(tmp_path.rglob("*"))
+    for n in range(3):
+        # bubblewrap's, the one that forks, and the fork.
+        report = forked(project, warm, "test_t.py", files={"value.py": f"N = {n}\nPROCESSES = 3\n"})
+        assert report.results["test_t.py::test_first"].outcome is Outcome.PASSED, report
+        leave = report.results["test_t.py::test_leave"]
+        assert leave.outcome is (Outcome.PASSED if n == 0 else Outcome.FAILED), report
+        assert leave.failure is None or leave.failure.output == "captured\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_outlives_processes_and_files_ends_the_process_that_forks(
+    tmp_path: Path, warm: WarmProcesses
+) -> None:
+    shared = """
+        import ctypes, pytest
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def test_shared():
+            assert libc.shmget(4711, 4096, 0o1600) >= 0, "it was there"
+    """
+    project = Project(tmp_path, {"test_s.py": shared})
+    prepared(project, warm, "test_s.py")
+    for _ in range(3):
+        assert forked(project, warm, "test_s.py").passed
+
+
+def test_the_disk_is_seen_as_it_is_now(tmp_path: Path, warm: WarmProcesses) -> None:
+    project = Project(
+        tmp_path, {"value.py": "N = 0\n", "test_v.py": "import value\ndef test_v():\n    assert value.N\n"}
+    )
+    prepared(project, warm, "test_v.py")
+    assert forked(project, warm, "test_v.py").failed
+    for n, whole in enumerate([1, 0, 1, 0]):
+        fresh = tmp_path / "value.py.new"
+        fresh.write_text(f"N = {whole}\n")
+        if n % 2:
+            fresh.replace(tmp_path / "value.py")  # as editors save
+        else:
+            (tmp_path / "value.py").write_text(fresh.read_text())
+        assert bool(forked(project, warm, "test_v.py").passed) is bool(whole)
+    project.write("test_v.py", "def test_new(): pass\n")
+    assert forked(project, warm, "test_v.py").passed == {"test_v.py::test_new"}
+    project.write("added.py", "")
+    project.write("test_v.py", "def test_added(): import added\n")
+    assert forked(project, warm, "test_v.py").passed == {"test_v.py::test_added"}
+
+
+@pytest.mark.parametrize("changed", ["conftest.py", "helper.py", "tests/conftest.py", "pytest.ini"])
+def test_what_was_loaded_is_loaded_anew_when_it_changes(
+    tmp_path: Path, warm: WarmProcesses, changed: str
+) -> None:
+    files = {
+        "helper.py": "VALUE = 1\n",
+        "conftest.py": "import helper, pytest\n\n@pytest.fixture\ndef value():\n    return helper.VALUE\n",
+        "tests/test_v.py": "def test_v(value):\n    assert value == 1\n",
+    }
+    project = Project(tmp_path, files)
+    prepared(project, warm, "tests/test_v.py")
+    assert forked(project, warm, "tests/test_v.py").passed
+    fixture = "import pytest\n\n@pytest.fixture\ndef value():\n    return 2\n"
+    project.write(
+        changed,
+        {"helper.py": "VALUE = 2\n", "pytest.ini": "[pytest]\npython_functions = none_*\n"}.get(
+            changed, fixture
+        ),
+    )
+    prepared(project, warm, "tests/test_v.py")
+    assert not forked(project, warm, "tests/test_v.py").passed
+
+
+def test_a_text_laid_over_what_was_loaded_runs_in_a_process_of_its_own(
+    tmp_path: Path, warm: WarmProcesses
+) -> None:
+    project = Project(
+        tmp_path,
+        {
+            "calc.py": "N = 1\n",
+            "conftest.py": "import calc\n",
+            "test_c.py": "import calc\ndef test_c():\n    assert calc.N == 2\n",
+        },
+    )
+    prepared(project, warm, "test_c.py")
+    assert forked(project, warm, "test_c.py", files={"calc.py": "N = 1\n"}).failed
+    report = project.run("test_c.py", files={"calc.py": "N = 2\n"}, warm=warm)
+    assert report.passed
+    assert not report.warm
+    assert forked(project, warm, "test_c.py").failed
+
+
+@pytest.mark.parametrize(
+    ("conftest", "reason"),
+    [
+        (
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+            "threads",
+        ),
+        ("from pathlib import Path\nPath('made').write_text('x')\n", "writes files"),
+        ("import tempfile\nfolder = tempfile.mkdtemp()\n", "writes files"),
+        ("import subprocess\nsubprocess.Popen(['sleep', '60'])\n", "starts other programs"),
+        ("import sys\nsys.exit(4)\n", "before it collected"),
+    ],
+    ids=["threads", "workspace", "temporary", "programs", "exit"],
+)
+def test_where_a_fork_is_not_safe_runs_have_processes_of_their_own(
+    tmp_path: Path, warm: WarmProcesses, conftest: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    project = Project(tmp_path, {"conftest.py": conftest, "test_c.py": "def test_c(): pass\n"})
+    for _ in range(2):
+        prepared(project, warm, "test_c.py")
+    told = [record for record in caplog.records if "processes of their own" in record.message]
+    assert len(told) == 1
+    assert reason in told[0].message
+
+
+def test_what_the_tests_import_is_loaded_before_they_are_forked(tmp_path: Path, warm: WarmProcesses) -> None:
+    test = "import sys\nbefore = 'xmlrpc.client' in sys.modules\n"
+    test += "import xmlrpc.client, mine\n\ndef test_x():\n    assert before\n"
+    project = Project(tmp_path, {"test_x.py": test, "mine.py": ""})
+    assert only(project.run("test_x.py", warm=warm)).outcome is Outcome.FAILED
+    warm.settle()
+    assert only(forked(project, warm, "test_x.py")).outcome is Outcome.PASSED
+    # The user's own modules are not.
+    report = forked(project, warm, "test_x.py", files={"mine.py": "raise ValueError('read')\n"})
+    assert "read" in report.collection_errors[0].failure.message
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "os.kill(os.getppid(), signal.SIGKILL)",
+        "os.kill(-1, signal.SIGKILL)",
+        "os.kill(os.getppid(), signal.SIGSTOP); os._exit(0)",
+        "os.kill(0, signal.SIGKILL)",
+        "os._exit(0)",
+    ],
+    ids=["parent", "all", "stop", "group", "exit"],
+)
+def test_an_attack_on_the_process_that_forks_is_no_pass(
+    tmp_path: Path, warm: WarmProcesses, attack: str
+) -> None:
+    test = "import candidate\n\ndef test_c():\n    candidate.attack()\n    assert 0\n"
+    project = Project(tmp_path, {"candidate.py": "def attack(): pass\n", "test_c.py": test})
+    prepared(project, warm, "test_c.py")
+    candidate = f"import os, signal, time\n\ndef attack():\n    {attack}\n    time.sleep(60)\n"
+    report = forked(
+        project, warm, "test_c.py", files={"candidate.py": candidate}, limits=Limits(wall_seconds=10)
+    )
+    assert not report.passed
+    assert report.stop is Stop.CRASHED
+    assert only(report).outcome is Outcome.CRASHED
+    assert only(project.run("test_c.py", warm=warm)).outcome is Outcome.FAILED
+
+
+def test_the_process_that_forks_cannot_be_reached(tmp_path: Path, warm: WarmProcesses) -> None:
+    candidate = """
+        import os
+
+        def attack():
+            found = []
+            for each in (os.getppid(), 1):
+                for name in ("mem", "fd", "maps", "environ", "root", "cwd"):
+                    path = "/proc/%d/%s" % (each, name)
+                    way = os.O_RDWR if name == "mem" else os.O_RDONLY
+                    try:
+                        os.listdir(path) if name in ("fd", "root", "cwd") else os.close(os.open(path, way))
+                        found.append(path)
+                    except OSError:
+                        pass
+            sockets = [fd for fd in os.listdir("/proc/self/fd") if "socket" in link(fd)]
+            return found + sockets
+
+        def link(fd):
+            try:
+                return os.readlink("/proc/self/fd/" + fd)
+            except OSError:
+                return ""
+    """
+    project = Project(tmp_path, {"candidate.py": "def attack(): return []\n"})
+    project.write("test_c.py", "import candidate\ndef test_c():\n    assert candidate.attack() == []\n")
+    prepared(project, warm, "test_c.py")
+    assert forked(project, warm, "test_c.py", files={"candidate.py": candidate}).passed
+
+
+def test_limits_hold_in_forks(tmp_path: Path, warm: WarmProcesses) -> None:
+    project = Project(tmp_path, {"candidate.py": "def work(): pass\n"})
+    project.write("test_c.py", "import candidate\ndef test_c():\n    candidate.work()\n")
+    prepared(project, warm, "test_c.py")
+
+    def work(body: str, limits: Limits) -> Report:
+        candidate = f"import os, time\n\ndef work():\n    {body}\n"
+        return forked(project, warm, "test_c.py", files={"candidate.py": candidate}, limits=limits)
+
+    assert only(work("time.sleep(60)", Limits(test_seconds=0.5))).outcome is Outcome.TIMEOUT
+    assert work("while True: pass", Limits(cpu_seconds=1)).stop is Stop.CPU
+    eats = work("x = bytearray(3 << 30)", Limits(memory_bytes=512 << 20))
+    assert only(eats).failure is not None and only(eats).failure.message == "MemoryError"  # type: ignore[union-attr]
+    many = "[os.fork() or time.sleep(60) for _ in range(60)]"
+    assert only(work(many, Limits(processes=30))).outcome in (Outcome.CRASHED, Outcome.FAILED)
+    fills = "[open('f%d' % n, 'wb').write(bytes(9 << 20)) and time.sleep(0.02) for n in range(99)]"
+    assert work(fills, Limits(memory_bytes=200 << 20)).stop is Stop.MEMORY
+    assert not work("pass", Limits()).failed
+
+
+def test_a_run_can_be_cancelled(tmp_path: Path, warm: WarmProcesses) -> None:
+    project = Project(
+        tmp_path, {"test_c.py": "import time\ndef test_a(): pass\ndef test_b(): time.sleep(30)\n"}
+    )
+    prepared_by = threading.Event()
+    assert project.run("test_c.py::test_a", warm=warm).passed
+    warm.settle()
+    report = project.run(
+        "test_c.py", warm=warm, cancel=prepared_by, on_result=lambda result: prepared_by.set()
+    )
+    assert report.warm
+    assert report.stop is Stop.CANCELLED
+    assert forked(project, warm, "test_c.py::test_a").passed
+
+
+def test_only_so_many_are_kept_and_unused_ones_end(tmp_path: Path) -> None:
+    need_bubblewrap()
+    warm = WarmProcesses(most=1, idle_seconds=0.3)
+    own = psutil.Process()
+    try:
+        before = len(own.children(recursive=True))
+        projects = [Project(tmp_path / name, {"test_c.py": "def test_c(): pass\n"}) for name in "ab"]
+        for project in projects:
+            prepared(project, warm, "test_c.py")
+        warm.settle()
+        # bubblewrap outside and inside, the process that forks, and the one that renews its overlay
+        assert len(own.children(recursive=True)) - before <= 4
+        deadline = time.monotonic() + 20
+        while len(own.children(recursive=True)) > before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        warm.close()
+
+
+OWNER = """
+import sys, threading, time
+from pathlib import Path
+from runner.run import TestRequest, run_tests
+from runner.warm import WarmProcesses
+warm = WarmProcesses()
+run_tests(TestRequest(Path(sys.argv[1]), ("test_c.py",), Path(sys.executable)), threading.Event(), warm=warm)
+warm.settle()
+print("ready", flush=True)
+if len(sys.argv) == 2:
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("way", ["killed", "ended"])
+def test_they_die_with_their_owner(tmp_path: Path, way: str) -> None:
+    need_bubblewrap()
+    Project(tmp_path, {"test_c.py": "def test_c(): pass\n"})
+    command = [sys.executable, "-c", OWNER, str(tmp_path), *(["end"] if way == "ended" else [])]
+    root = Path(__file__).parents[2]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root)
+    assert owner.stdout is not None
+    watched = psutil.Process(owner.pid)
+    assert owner.stdout.readline() == b"ready\n"
+    children = watched.children(recursive=True) if way == "killed" else []
+    if way == "killed":
+        assert len(children) >= 4
+        os.kill(owner.pid, signal.SIGKILL)
+    owner.wait(timeout=30)
+    owner.stdout.close()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
