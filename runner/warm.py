@@ -151,11 +151,14 @@ class WarmProcess:
         return self._process.poll() is None and self._state == self._seen()
 
     def suits(self, files: Mapping[PurePosixPath, bytes]) -> bool:
-        """Return whether texts leave alone what it has read already."""
-        return not any(
-            (path in self.read or path.name in _CONFIGURATION) and _content(self.workspace / path) != content
-            for path, content in files.items()
-        )
+        """Return whether texts leave alone what it has read already, and lie in the workspace."""
+        for path, content in files.items():
+            if self._real(path).is_absolute():
+                return False
+            read = path in self.read or path.name in _CONFIGURATION
+            if read and _content(self.workspace / path) != content:
+                return False
+        return True
 
     def fork(self, request: TestRequest, order: dict[str, Any], pipes: Sequence[int]) -> WarmRun:
         """Start a run in a child.
@@ -167,16 +170,12 @@ class WarmProcess:
         """
         output_read, output_write = os.pipe()
         try:
+            files = {self._real(path): base64.b64encode(text) for path, text in request.files.items()}
             protected = show.test_files(self.workspace, request.tests)
-            protected |= {Path(os.path.realpath(self.workspace / path)) for path in request.files}
+            protected |= {self.workspace / path for path in files}
             failure = self._renew(
                 {
-                    "files": {
-                        os.path.relpath(
-                            os.path.realpath(self.workspace / path), self.workspace
-                        ): base64.b64encode(content).decode()
-                        for path, content in request.files.items()
-                    },
+                    "files": {str(path): text.decode() for path, text in files.items()},
                     "protected": sorted(map(str, protected)),
                 }
             )
@@ -254,6 +253,11 @@ class WarmProcess:
         if left:
             log.info("a test process is not used again: the run has left %s", left)
         return not left
+
+    def _real(self, path: PurePosixPath) -> Path:
+        """Where a path of the workspace leads, relative to it; absolute if that is outside."""
+        real = Path(os.path.realpath(self.workspace / path))
+        return real.relative_to(self.workspace) if real.is_relative_to(self.workspace) else real
 
     def _renew(self, order: dict[str, Any]) -> str:
         """Order the renewer; return what went wrong."""

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 import warnings
@@ -21,7 +22,10 @@ from .failure import Workspace, message
 from .plugin import Plugin, leave_out
 from .session import Ending, arguments, begin, imported, wanted
 
-_PR_SET_DUMPABLE = 4
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+"""System call numbers of Landlock, the same on all architectures."""
+_VERSION, _PATH_BENEATH = 1, 1
+_REFER, _SIGNALS = 1 << 13, 2
 _WRITABLE = ("/tmp", "/dev/shm")
 
 
@@ -34,13 +38,14 @@ def serve(order: dict[str, Any]) -> None:
     server = Server(order)
     try:
         status = int(pytest.main(arguments(order) + order["tests"], plugins=[server]))
+        why = "with status %d" % status
     except BaseException as error:
         if server.run is not None:
             server.run.fail(message(error))
-        raise
+        why = "by " + message(error)
     if server.run is not None:
         server.run.finish(status)
-    server.say({"unfit": "pytest ended with status %d before it collected anything" % status})
+    server.say({"unfit": "pytest was ended %s before it collected anything" % why})
     server.ending.exit()
 
 
@@ -83,12 +88,32 @@ class Server:
         """Let go of what is the server's."""
         self._control.close()
         os.setsid()  # what kills its process group kills its own
-        self._libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        self._keep_out()
+
+    def _landlock(self) -> int:
+        """Return the version that the kernel has."""
+        return int(self._libc.syscall(_CREATE_RULESET, None, 0, _VERSION))
+
+    def _keep_out(self) -> None:
+        """Keep this process from the memory of those that outlive it, and, where the kernel can, from their signals.
+
+        That comes with any Landlock domain; the one right that a domain has to name is to move files, and it is
+        allowed everywhere.
+        """
+        attributes = struct.pack("=Q", _REFER)
+        if self._landlock() >= 6:
+            attributes = struct.pack("=QQQ", _REFER, 0, _SIGNALS)
+        ruleset = self._libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0)
+        root = os.open("/", os.O_PATH)
+        rule = struct.pack("=Qi", _REFER, root)
+        failed = ruleset < 0 or self._libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
+        if failed or self._libc.syscall(_RESTRICT_SELF, ruleset, 0):
+            raise OSError("Landlock did not take a rule")
+        os.close(root)
+        os.close(ruleset)
 
     def _until_child(self) -> tuple[dict[str, Any], list[int]]:
         """Obey the parent; returns in the children only, with what each has to run and its descriptors."""
-        # No child can read or write this process's memory; with it, no run reaches the next.
-        self._libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         gc.collect()
         gc.freeze()  # so that collections in children do not touch, and copy, every page
         while True:
@@ -143,6 +168,8 @@ class Server:
 
     def _unfit(self) -> str:
         """Return why this process may not be forked, if so."""
+        if self._landlock() < 2:
+            return "the kernel has no Landlock, or that of before Linux 5.19, to keep a run from what outlives it"
         if threading.active_count() > 1:
             return "a plugin or a conftest has started threads"
         if len(os.listdir("/proc/self/task")) > 1 and not _only_blas():

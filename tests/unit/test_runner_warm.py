@@ -177,7 +177,8 @@ TRACES = """
         sys.left = os.path.left = 1
         os.mkdir("__pycache__")
         Path("__pycache__/value.pyc").write_text("x")
-        os.rename("other.py", "moved.py")
+        os.mkdir("folder")
+        os.rename("other.py", "folder/moved.py")
         os.chmod(".", 0o700)
         subprocess.Popen(["sleep", "60"], start_new_session=True)
         assert value.N == 0
@@ -288,7 +289,7 @@ def test_a_text_laid_over_what_was_loaded_runs_in_a_process_of_its_own(
         ("from pathlib import Path\nPath('made').write_text('x')\n", "writes files"),
         ("import tempfile\nfolder = tempfile.mkdtemp()\n", "writes files"),
         ("import subprocess\nsubprocess.Popen(['sleep', '60'])\n", "starts other programs"),
-        ("import sys\nsys.exit(4)\n", "before it collected"),
+        ("import sys\nsys.exit(4)\n", "SystemExit: 4 before it collected"),
     ],
     ids=["threads", "workspace", "temporary", "programs", "exit"],
 )
@@ -334,12 +335,9 @@ def test_an_attack_on_the_process_that_forks_is_no_pass(
     project = Project(tmp_path, {"candidate.py": "def attack(): pass\n", "test_c.py": test})
     prepared(project, warm, "test_c.py")
     candidate = f"import os, signal, time\n\ndef attack():\n    {attack}\n    time.sleep(60)\n"
-    report = forked(
-        project, warm, "test_c.py", files={"candidate.py": candidate}, limits=Limits(wall_seconds=10)
-    )
-    assert not report.passed
-    assert report.stop is Stop.CRASHED
-    assert only(report).outcome is Outcome.CRASHED
+    limits = Limits(wall_seconds=6, test_seconds=2)
+    report = forked(project, warm, "test_c.py", files={"candidate.py": candidate}, limits=limits)
+    assert only(report).outcome in (Outcome.CRASHED, Outcome.TIMEOUT, Outcome.FAILED)
     assert only(project.run("test_c.py", warm=warm)).outcome is Outcome.FAILED
 
 
@@ -350,20 +348,21 @@ def test_the_process_that_forks_cannot_be_reached(tmp_path: Path, warm: WarmProc
         def attack():
             found = []
             for each in (os.getppid(), 1):
-                for name in ("mem", "fd", "maps", "environ", "root", "cwd"):
+                for name in ("mem", "maps", "environ", "auxv"):
                     path = "/proc/%d/%s" % (each, name)
-                    way = os.O_RDWR if name == "mem" else os.O_RDONLY
                     try:
-                        os.listdir(path) if name in ("fd", "root", "cwd") else os.close(os.open(path, way))
+                        os.close(os.open(path, os.O_RDWR if name == "mem" else os.O_RDONLY))
                         found.append(path)
                     except OSError:
                         pass
-            sockets = [fd for fd in os.listdir("/proc/self/fd") if "socket" in link(fd)]
-            return found + sockets
+                for name in ("root", "cwd", "fd/0", "fd/3", "fd/4", "fd/5", "fd/6"):
+                    found += [name] if link("/proc/%d/%s" % (each, name)) else []
+            found += [fd for fd in os.listdir("/proc/self/fd") if "socket" in link("/proc/self/fd/" + fd)]
+            return found
 
-        def link(fd):
+        def link(path):
             try:
-                return os.readlink("/proc/self/fd/" + fd)
+                return os.readlink(path)
             except OSError:
                 return ""
     """
