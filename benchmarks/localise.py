@@ -62,6 +62,7 @@ def main() -> int:
     parser.add_argument("--library", type=Path)
     parser.add_argument("--module", type=PurePosixPath)
     parser.add_argument("--tests", action="append", default=[])
+    parser.add_argument("--keyword", default="", help="pytest's -k, to leave slow tests out")
     parser.add_argument("--mutants", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--interpreter", type=Path, default=Path(sys.executable))
@@ -129,6 +130,7 @@ def _mutants(options: argparse.Namespace) -> Iterator[dict[str, int]]:
             tuple(options.tests),
             options.interpreter,
             files={options.module: mutated.encode()},
+            test_args=("-k", options.keyword) if options.keyword else (),
             limits=LIMITS,
         )
         began = time.perf_counter()

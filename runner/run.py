@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -34,11 +35,16 @@ __all__ = [
 ]
 
 
+log = logging.getLogger(__name__)
+
+
 def run_tests(
     request: TestRequest,
     cancel: threading.Event,
     on_result: Callable[[TestResult], None] = lambda result: None,
     warm: WarmProcesses | None = None,
+    *,
+    fork: bool = True,
 ) -> Report:
     """Run the tests and return an outcome per test id.
 
@@ -47,6 +53,7 @@ def run_tests(
         cancel: when set, the whole process tree is killed within 0.2 s and the report's stop is CANCELLED.
         on_result: called as each test ends, from the calling thread.
         warm: processes that may be forked for this run, and learn from it; None: one of its own.
+        fork: False: not for this one, which gets one of its own all the same.
 
     Raises:
         InterpreterError: the interpreter does not start, or its pytest does not.
@@ -55,10 +62,19 @@ def run_tests(
     began = time.monotonic()
     interpreter = describe(request.interpreter)
     isolation = probe.require(request.sandbox.level)
-    served = warm.take(request, interpreter, isolation) if warm is not None else None
-    if served is not None:
-        run = _warm(request, interpreter, served, cancel, on_result)
-    else:
+    served = warm.take(request, interpreter, isolation) if warm is not None and fork else None
+    run = None
+    if warm is not None and served is not None:
+        try:
+            run = _warm(request, interpreter, served, cancel, on_result)
+        except BaseException:
+            warm.discard(served)
+            raise
+        if not run.tally.greeted and run.stop is not Stop.CANCELLED:
+            log.info("a test process could not be forked (%s); the run gets one of its own", run.detail)
+            warm.discard(served)
+            run = served = None
+    if run is None:
         run = _cold(request, interpreter, isolation, cancel, on_result, learn=warm is not None)
     if warm is not None:
         warm.note(request, interpreter, isolation, served, run.tally.imported)

@@ -30,6 +30,7 @@ class Tally:
         self._on_result = on_result
         self._partial = bytearray()
         self._skipping = False
+        self._cut_off = False
         self._collected: dict[str, None] = {}
         self._results: dict[str, TestResult] = {}
         self._collection_errors: list[CollectionError] = []
@@ -53,7 +54,9 @@ class Tally:
         return bool(self._collection_errors)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the event pipe."""
+        """Take bytes from the event pipe; what comes after the run was ended does not count."""
+        if self._cut_off:
+            return
         self._partial += data
         if len(self._partial) > _LINE_BYTES:
             self._partial.clear()
@@ -153,6 +156,7 @@ class Tally:
 
     def _end_what_ran(self, outcome: Outcome, failure: Failure) -> str:
         """Give the test or import that was under way its outcome; return its name, empty if there is none."""
+        self._cut_off = True
         self._since = 0.0
         if self.running is not None:
             test, self.running = self.running, None

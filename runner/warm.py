@@ -75,7 +75,9 @@ class WarmProcess:
         self.workspace = request.workspace.resolve()
         self._interpreter = request.interpreter
         self.read = frozenset(_configuration(request))
-        self._state = self._seen()
+        self._network = request.sandbox.network
+        self._state = before = self._seen()
+        began = time.time_ns()
         self.preloaded = set(preload)
         self.healthy = True
         """Whether nothing of the last run is left in it."""
@@ -92,6 +94,7 @@ class WarmProcess:
             "test_args": list(request.test_args),
             "cache": launch.cache,
             "preload": list(preload),
+            "kept": bubblewrap.below_tmp(request, interpreter),
         }
         with tempfile.TemporaryFile() as file, theirs:
             file.write(json.dumps(order).encode())
@@ -110,6 +113,10 @@ class WarmProcess:
         self._renewer: subprocess.Popen[str] | None = None
         try:
             self._become_ready(request, interpreter)
+            if before != self._seen() or any(changed > began for changed in self._changes()):
+                raise Unfit("what it loads was changed meanwhile")
+            self.read |= self._loaded
+            self._state = self._seen()
         except BaseException:
             self.close()
             raise
@@ -121,8 +128,7 @@ class WarmProcess:
             raise Unfit(f"it did not come up ({error})") from error
         if "unfit" in said:
             raise Unfit(said["unfit"])
-        self.read |= {PurePosixPath(path) for path in said["loaded"]}
-        self._state = self._seen()
+        self._loaded = {PurePosixPath(path) for path in said["loaded"]}
         self._own = frozenset(descendants(self._process.pid))
         # bubblewrap's inner process, and this one.
         if len(self._own) != 2:
@@ -143,7 +149,11 @@ class WarmProcess:
         }
         if failure := self._renew(enter):
             raise Unfit(f"the kernel does not let it be given a fresh overlay ({failure})")
+        protected = sorted(map(str, show.test_files(self.workspace, request.tests)))
+        if failure := self._renew({"files": {}, "protected": protected}) or self._renew({}):
+            raise Unfit(f"it cannot be given a fresh overlay ({failure})")
         self._control.settimeout(_ANSWER_SECONDS)
+        self._posture = self._seen_by_kernel()
 
     @property
     def current(self) -> bool:
@@ -209,6 +219,8 @@ class WarmProcess:
             self._control.settimeout(_ANSWER_SECONDS)
         if "unfit" in said:
             raise Unfit(said["unfit"])
+        if set(descendants(self._process.pid)) != self._own:
+            raise Unfit("a package starts other programs when it is imported")
 
     def close(self) -> None:
         """End it and everything in its sandbox."""
@@ -249,10 +261,36 @@ class WarmProcess:
 
     def clean(self) -> bool:
         """Drop what a run has written; return whether nothing of it remains."""
-        left = self._renew({})
+        try:
+            left = self._renew({}) or self._left_in_kernel()
+        except OSError as error:
+            left = str(error)
         if left:
             log.info("a test process is not used again: the run has left %s", left)
         return not left
+
+    def _left_in_kernel(self) -> str:
+        """Return what a run has left that is neither file nor process."""
+        if self._posture != self._seen_by_kernel():
+            return "other limits or priorities to what outlives it"
+        for table in () if self._network else ("tcp", "tcp6"):
+            path = Path(f"/proc/{max(self._own)}/net/{table}")
+            if path.exists() and len(path.read_bytes().splitlines()) > 1:
+                return "connections"
+        return ""
+
+    def _seen_by_kernel(self) -> list[Any]:
+        """What a process of the same user can change of another, even where it cannot reach into it."""
+        return [
+            (
+                Path(f"/proc/{pid}/limits").read_bytes(),
+                Path(f"/proc/{pid}/oom_score_adj").read_bytes(),
+                os.getpriority(os.PRIO_PROCESS, pid),
+                os.sched_getaffinity(pid),
+                os.sched_getscheduler(pid),
+            )
+            for pid in sorted(self._own)
+        ]
 
     def _real(self, path: PurePosixPath) -> Path:
         """Where a path of the workspace leads, relative to it; absolute if that is outside."""
@@ -287,7 +325,14 @@ class WarmProcess:
             packages = last_change(self._interpreter)
         except OSError:
             packages = 0
-        return packages, *((path, _marks(self.workspace / path)) for path in sorted(self.read))
+        marks = ((path, _marks(self.workspace / path)) for path in sorted(self.read))
+        return packages, _identity(self.workspace), *marks
+
+    def _changes(self) -> Iterator[int]:
+        """When each file that it has read was changed last, in nanoseconds."""
+        for path in self._loaded:
+            if (marks := _marks(self.workspace / path)) is not None:
+                yield marks[-1]
 
 
 class WarmRun:
@@ -311,9 +356,11 @@ class WarmRun:
     def end(self) -> None:
         """As `Running`."""
         served = self._served
-        gone = served.end_run()
-        if self._status is None:
-            self._status = served.status(_ANSWER_SECONDS)
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        # The order may not have been taken yet: only when the child is known to have ended, none will begin.
+        while (gone := served.end_run()) and self._status is None and time.monotonic() < deadline:
+            self._status = served.status(0.01)
+        gone = gone and served.end_run()
         served.healthy = gone and not self._failed and self._status is not None
 
 
@@ -341,7 +388,7 @@ class WarmProcesses:
         self._most, self._idle_seconds = most, idle_seconds
         self._lock = threading.Lock()
         self._idle: dict[_Key, tuple[WarmProcess, float]] = {}
-        self._unfit: dict[_Key, tuple[Any, str]] = {}
+        self._unfit: dict[_Key, tuple[Any, float]] = {}
         self._starting: set[_Key] = set()
         self._learned: dict[_Key, dict[str, None]] = {}
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -405,7 +452,12 @@ class WarmProcesses:
         """Wait until what was begun in the background is done."""
         done = threading.Event()
         self._later(done.set)
-        done.wait()
+        while not self._closed and not done.wait(0.05):
+            pass
+
+    def discard(self, served: WarmProcess) -> None:
+        """Take a process back that is not to be used again."""
+        self._later(served.close)
 
     def close(self) -> None:
         """End all processes, and start no more."""
@@ -421,16 +473,21 @@ class WarmProcesses:
     ) -> None:
         state = _marks_of(request)
         with self._lock:
-            if key in self._starting or key in self._idle or self._unfit.get(key) == state:
+            known, since = self._unfit.get(key, (None, 0.0))
+            if known == state and time.monotonic() - since < self._idle_seconds:
+                return
+            if key in self._starting or key in self._idle:
                 return
             self._starting.add(key)
 
         def start() -> None:
+            if self._closed:
+                return
             try:
                 self._keep(key, WarmProcess(request, interpreter, bwrap, names))
             except (Unfit, OSError) as error:
                 log.info("tests in %s run in processes of their own: %s", key.workspace, error)
-                self._unfit[key] = state
+                self._unfit[key] = (state, time.monotonic())
             finally:
                 self._starting.discard(key)
 
@@ -470,7 +527,7 @@ class WarmProcesses:
     def _work(self) -> None:
         while True:
             try:
-                task = self._tasks.get(timeout=self._idle_seconds if self._idle else None)
+                task = self._tasks.get(timeout=self._idle_seconds)
             except queue.Empty:
                 self._expire(time.monotonic() - self._idle_seconds)
                 continue
@@ -529,6 +586,15 @@ def _marks(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from another that has taken its place."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return (0, 0)
+    return found.st_dev, found.st_ino
 
 
 def _content(path: Path) -> bytes | None:

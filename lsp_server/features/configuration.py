@@ -78,7 +78,8 @@ async def settled(server: CompanionServer) -> None:
 def use(server: CompanionServer, section: Mapping[str, Any] | None) -> None:
     """Make a section the settings in force."""
     server.settings, server.complaints = parse(section)
-    logging.getLogger("lsp_server").setLevel(server.settings.logLevel.upper())
+    for package in ("lsp_server", "runner"):
+        logging.getLogger(package).setLevel(server.settings.logLevel.upper())
 
 
 def tell(server: CompanionServer) -> None:

@@ -62,7 +62,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)
     warm: WarmProcesses | None = None
-    """Processes that runs are forked from, besides those that confirm a verdict."""
+    """Processes that runs of candidates are forked from; the baseline and what confirms a verdict never are."""
 
 
 class Cancelled(Exception):
@@ -161,7 +161,7 @@ class _Refinement:
         if others:
             # The target's own tests have a say too: what passes there must go on passing.
             task = replace(task, tests=(*tests, *others))
-            baseline = self._run(task.tests)
+            baseline = self._run(task.tests, forked=False)
             self._must_end(baseline)
             self.listener(BaselineDone(baseline))
         return task, baseline
@@ -171,7 +171,7 @@ class _Refinement:
         request = self.request
         arguments, doctests = (tests, ()) if tests else ((str(request.path),), (request.path,))
         self.listener(BaselineStarted(tests))
-        baseline = self._run(arguments, doctests=doctests)
+        baseline = self._run(arguments, doctests=doctests, forked=False)
         self.listener(BaselineDone(baseline))
         self._must_end(baseline)
         if isinstance(request, FixRequest):
@@ -181,7 +181,7 @@ class _Refinement:
                     "Write one, or name it: PATH::TEST."
                 )
             self._must_fail(request, baseline)
-        return baseline, self._run(arguments, doctests=doctests, trace=True)
+        return baseline, self._run(arguments, doctests=doctests, trace=True, forked=False)
 
     def _must_end(self, baseline: Report) -> None:
         """Refuse tests that take longer than a run may: nothing about a candidate could be proven by them."""
@@ -303,6 +303,10 @@ class _Refinement:
         own = f".{task.region.name}"
         checks = frozenset(i for i in report.results if not task.tests and i.endswith(own))
         verdict = judge(baseline, report, task.wanted, checks)
+        if verdict.broken and report.warm:
+            # What only a fork breaks is nothing that the candidate broke.
+            report = self._run(tests, overlay, expected, limits=limits, doctests=doctests, forked=False)
+            verdict = judge(baseline, report, task.wanted, checks)
         changed = _changed_lines(task.document.text, spliced.text)
         executed: frozenset[int] = frozenset()
         if verdict.kind is VerdictKind.VERIFIED and report.isolation == "off":
@@ -386,7 +390,8 @@ class _Refinement:
             ),
             self.cancel,
             lambda result: None if trace else self.listener(TestDone(result)),
-            self.options.warm if forked else None,
+            self.options.warm,
+            fork=forked,
         )
         self._check_cancelled()
         return report

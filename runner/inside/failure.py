@@ -9,7 +9,7 @@ from typing import Any
 DETAIL_CHARS = 4000
 _MESSAGE_CHARS = 300
 _MAX_FRAMES = 60
-_FOREIGN = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+FOREIGN = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 
 
 def cut(text: str, budget: int = DETAIL_CHARS) -> str:
@@ -35,7 +35,7 @@ class Workspace:
         if path not in self._known:
             found = None
             ours = path.startswith(self._root) and not path.startswith(self._foreign)
-            if ours and not any(part in path for part in _FOREIGN):
+            if ours and not any(part in path for part in FOREIGN):
                 found = os.path.relpath(path, self._root).replace(os.sep, "/")
             self._known[path] = found
         return self._known[path]

@@ -35,6 +35,8 @@ class Plugin(Driving):
         self._reports: dict[str, Any] = {}
         self._causes: dict[str, BaseException | None] = {}
         self._raised = False
+        self.imported: Any = None
+        """Returns the libraries' modules that the collection has imported, where that is to be told."""
 
     # Collection
 
@@ -88,6 +90,9 @@ class Plugin(Driving):
             items[:] = kept
 
     def pytest_collection_finish(self, session: Any) -> None:
+        if self.imported is not None:
+            # Before the first test runs: what tests import themselves, they may want to import themselves.
+            self.channel.send("imported", names=self.imported())
         self.channel.send("collected", ids=[self._id(item.nodeid) for item in session.items])
 
     def _send_collection_error(self, path: str, error: BaseException | None, text: str) -> None:

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import warnings
 from typing import Any, Iterator
@@ -20,7 +21,7 @@ import pytest
 
 from .failure import Workspace, message
 from .plugin import Plugin, leave_out
-from .session import Ending, arguments, begin, imported, wanted
+from .session import Ending, arguments, begin, imported, is_library, wanted
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """System call numbers of Landlock, the same on all architectures."""
@@ -38,13 +39,13 @@ def serve(order: dict[str, Any]) -> None:
     server = Server(order)
     try:
         status = int(pytest.main(arguments(order) + order["tests"], plugins=[server]))
+        if server.run is not None:
+            server.run.finish(status)
         why = "with status %d" % status
     except BaseException as error:
         if server.run is not None:
             server.run.fail(message(error))
         why = "by " + message(error)
-    if server.run is not None:
-        server.run.finish(status)
     server.say({"unfit": "pytest was ended %s before it collected anything" % why})
     server.ending.exit()
 
@@ -63,6 +64,14 @@ class Server:
         os.set_inheritable(order["control_fd"], False)
         self._libc = ctypes.CDLL(None)
         self._written = self._writings()
+        self._opened = _descriptors()
+        self._read: set[str] | None = set()
+        """The files of the workspace that were opened while this process loads; None: it has loaded."""
+        sys.addaudithook(self._note_open)
+
+    def _note_open(self, event: str, details: Any) -> None:
+        if event == "open" and self._read is not None and isinstance(details[0], str):
+            self._read.add(os.path.abspath(details[0]))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
@@ -71,12 +80,13 @@ class Server:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: Any) -> None:
-        unfit = self._preload(self._order["preload"]) or self._unfit()
+        unfit = self._preload(self._order["preload"]) or self._unfit(session.config)
         if unfit:
             self.say({"unfit": unfit})
             self.ending.exit()
         self.say({"loaded": self._loaded(session.config)})
-        run, descriptors = self._until_child()
+        self._read = None
+        run, descriptors = self._until_child(session.config)
         self.run = Run(run, descriptors, self)
         self.run.enter(session)
 
@@ -112,14 +122,14 @@ class Server:
         os.close(root)
         os.close(ruleset)
 
-    def _until_child(self) -> tuple[dict[str, Any], list[int]]:
+    def _until_child(self, config: Any) -> tuple[dict[str, Any], list[int]]:
         """Obey the parent; returns in the children only, with what each has to run and its descriptors."""
         gc.collect()
         gc.freeze()  # so that collections in children do not touch, and copy, every page
         while True:
             order, descriptors = self._hear()
             if "preload" in order:
-                unfit = self._preload(order["preload"]) or self._unfit()
+                unfit = self._preload(order["preload"]) or self._unfit(config)
                 gc.freeze()
                 self.say({"unfit": unfit} if unfit else {"preloaded": True})
                 continue
@@ -155,18 +165,18 @@ class Server:
                 if name in sys.modules:
                     continue
                 spec = importlib.util.find_spec(name)
-                if spec is None or spec.origin is None or self._workspace.relative(spec.origin) is not None:
+                if spec is None or spec.origin is None or not is_library(spec.origin):
                     continue
                 importlib.import_module(name)
             except BaseException:
                 continue  # as the tests may find out for themselves
         for name in set(sys.modules) - before:
-            path = getattr(sys.modules[name], "__file__", None)
-            if path is not None and self._workspace.relative(path) is not None:
-                return "a package imports the workspace's own modules"
+            path = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(path, str) and not is_library(path):
+                return "a package imports modules that are none of a package"
         return ""
 
-    def _unfit(self) -> str:
+    def _unfit(self, config: Any) -> str:
         """Return why this process may not be forked, if so."""
         if self._landlock() < 2:
             return "the kernel has no Landlock, or that of before Linux 5.19, to keep a run from what outlives it"
@@ -174,6 +184,11 @@ class Server:
             return "a plugin or a conftest has started threads"
         if len(os.listdir("/proc/self/task")) > 1 and not _only_blas():
             return "a package has started threads"
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            if any(line.split(None, 2)[1] == "rw-s" for line in maps):
+                return "a plugin or a conftest has memory that forks would share"
+        if self._shares_files(config):
+            return "a plugin or a conftest keeps files or sockets open"
         if self._writings() != self._written:
             return "a plugin or a conftest writes files when it is loaded"
         return ""
@@ -181,14 +196,45 @@ class Server:
     def _writings(self) -> Any:
         """What tells whether something was written, to the workspace or elsewhere."""
         free = os.statvfs(self._order["workspace"]).f_ffree
-        return free, [sorted(os.listdir(folder)) for folder in _WRITABLE]
+        kept = tuple(self._order["kept"])
+        found = []
+        for top in _WRITABLE:
+            for folder, folders, names in os.walk(top):
+                folders[:] = [name for name in folders if not os.path.join(folder, name).startswith(kept)]
+                found += [os.path.join(folder, name) for name in folders + names]
+        return free, sorted(found)
+
+    def _shares_files(self, config: Any) -> bool:
+        """Whether descriptors lead to what forks would share, besides pytest's own, which each replaces."""
+        own = {os.fstat(each.tmpfile.fileno()).st_ino for each in _captures(config)}
+        standard = {os.readlink("/proc/self/fd/%d" % fd) for fd in range(3)}
+        for fd, link in _descriptors().items():
+            if self._opened.get(fd) == link or link in standard or link.startswith("/dev/"):
+                continue
+            if os.fstat(fd).st_ino not in own:
+                return True
+        return False
 
     def _loaded(self, config: Any) -> list[str]:
         """Return the workspace's files that this process has read."""
         paths = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
         paths.append(str(config.inipath) if config.inipath else None)
-        found = {self._workspace.relative(path) for path in paths if isinstance(path, str)}
-        return sorted(path for path in found if path is not None)
+        paths += self._read or ()
+        # Those of the workspace relative to it, others, such as a project beside it, as they are.
+        return sorted(
+            self._workspace.relative(path) or path
+            for path in set(paths)
+            if isinstance(path, str) and self._may_change(path)
+        )
+
+    def _may_change(self, path: str) -> bool:
+        if path.endswith(".pyc") or is_library(path):
+            return False
+        if self._workspace.relative(path) is not None:
+            return True
+        return os.path.isfile(path) and not path.startswith(
+            ("/proc/", "/dev/", "/run/oci-companion/", "/etc/", "/usr/")
+        )
 
 
 class Run:
@@ -197,6 +243,7 @@ class Run:
     def __init__(self, order: dict[str, Any], descriptors: list[int], server: Server) -> None:
         """Take what to run, and the descriptors for events, stacks and output."""
         self._order, self._server = order, server
+        self._channel: Any = None
         order["event_fd"], order["stack_fd"], self._output_fd = descriptors
 
     def enter(self, session: Any) -> None:
@@ -204,38 +251,63 @@ class Run:
         self._server.become_child()
         os.chdir(self._order["workspace"])  # of this run, for it has been mounted anew
         config = session.config
-        capture = config.pluginmanager.getplugin("capturemanager")
-        if capture is not None:
-            capture.stop_global_capturing()
+        for each in _captures(config):
+            # The objects stay, for conftests may hold them; what they write to is this run's own.
+            with tempfile.TemporaryFile(buffering=0) as fresh:
+                os.dup2(fresh.fileno(), each.tmpfile.fileno(), inheritable=False)
+            os.dup2(self._output_fd, each.targetfd_save, inheritable=False)
         os.dup2(self._output_fd, 1)
         os.dup2(self._output_fd, 2)
         os.close(self._output_fd)
-        if capture is not None:  # into files of its own
-            capture.start_global_capturing()
-            capture.suspend_global_capture()
         importlib.invalidate_caches()
-        self._before = set(sys.modules)
+        before = set(sys.modules)
         self._channel = begin(self._order)
-        files, self._workspace, options = wanted(self._order, self._channel)
+        files, workspace, options = wanted(self._order, self._channel)
         if not files:
             self.finish(4)
-        plugin = Plugin(self._channel, self._workspace, **options)
+        plugin = Plugin(self._channel, workspace, **options)
+        plugin.imported = lambda: imported(before)
         config.pluginmanager.register(plugin, "oci-companion")
         plugin.pytest_sessionstart(session)
         config.args[:] = files
 
     def finish(self, status: int) -> None:
         """Report how pytest ended, and end the process."""
-        self._channel.send("imported", names=imported(self._workspace, self._before))
         self._server.ending.end(self._channel, lambda: status)
 
     def fail(self, error: str) -> None:
         """Report what pytest could not handle, and end the process."""
-        self._channel.send("end", status=3, error=error)
+        if self._channel is not None:
+            self._channel.send("end", status=3, error=error)
         self._server.ending.exit()
 
 
 def _only_blas() -> bool:
     """Whether the threads may be those of OpenBLAS, which ends them before a fork and starts them anew after it."""
+    names = set()
+    for task in os.listdir("/proc/self/task"):
+        with open("/proc/self/task/%s/comm" % task, encoding="utf-8", errors="replace") as comm:
+            names.add(comm.read())
+    if len(names) > 1:  # OpenBLAS gives its threads no name of their own
+        return False
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
         return "openblas" in maps.read()
+
+
+def _captures(config: Any) -> list[Any]:
+    """Return what pytest captures the descriptors of standard output and error with, if it does."""
+    manager = config.pluginmanager.getplugin("capturemanager")
+    capturing = getattr(manager, "_global_capturing", None)
+    found = [getattr(capturing, name, None) for name in ("out", "err")]
+    return [each for each in found if hasattr(each, "targetfd_save")]
+
+
+def _descriptors() -> dict[int, str]:
+    """Return this process's open descriptors, and what they lead to."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            continue  # that of the listing itself
+    return found

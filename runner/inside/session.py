@@ -8,10 +8,11 @@ import sys
 from typing import Any, Callable
 
 from .channel import Channel
-from .failure import Workspace, message
+from .failure import FOREIGN, Workspace, message
 from .lines import Tracer
 
 _MOST_IMPORTED = 2000
+_STANDARD_LIBRARY = os.path.join(os.path.dirname(os.__file__), "")
 
 
 def run(order: dict[str, Any]) -> None:
@@ -113,20 +114,25 @@ def _run(order: dict[str, Any], channel: Channel) -> int:
         return 4
     from .plugin import Plugin
 
-    status = int(pytest.main(arguments(order) + files, plugins=[Plugin(channel, workspace, **options)]))
+    plugin = Plugin(channel, workspace, **options)
     if order["learn"]:
-        channel.send("imported", names=imported(workspace, before))
-    return status
+        plugin.imported = lambda: imported(before)
+    return int(pytest.main(arguments(order) + files, plugins=[plugin]))
 
 
-def imported(workspace: Workspace, before: set[str]) -> list[str]:
-    """Return the modules that were imported since and are not the user's, in the order of their import."""
+def is_library(path: str) -> bool:
+    """Return whether a module's file belongs to an installed package or to the standard library."""
+    return path.startswith(_STANDARD_LIBRARY) or any(part in path for part in FOREIGN)
+
+
+def imported(before: set[str]) -> list[str]:
+    """Return the modules of libraries that were imported since, in the order of their import."""
     names = []
     for name, module in list(sys.modules.items()):
         if name not in before and type(name) is str:
             try:
                 path = module.__spec__.origin  # type: ignore[union-attr]
-                if isinstance(path, str) and os.path.isabs(path) and workspace.relative(path) is None:
+                if isinstance(path, str) and is_library(path):
                     names.append(name)
             except Exception:
                 continue  # something else stands in a module's place

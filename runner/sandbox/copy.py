@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -17,20 +18,20 @@ _LINKED = {".git", ".hg", ".svn", ".tox", ".nox", ".venv", "venv", "node_modules
 """Large folders that a copy refers to instead of containing."""
 
 
-def workspace(request: TestRequest, folder: Path) -> Path:
-    """Copy a request's workspace, with its texts in it, into a folder; return where it is.
-
-    Args:
-        request: what is run, and on what.
-        folder: exists, and has nothing of the workspace's name in it.
-    """
-    made = folder / request.workspace.name
-    _copy(request.workspace.resolve(), made)
-    for relative, content in request.files.items():
-        path = Path(os.path.realpath(made / relative))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return made
+def make(request: TestRequest) -> tuple[Path, Path]:
+    """Copy a request's workspace, with its texts in it, into a new temporary folder; return that folder, and the copy."""
+    temporary = Path(tempfile.mkdtemp(prefix="oci-companion-")).resolve()
+    made = temporary / request.workspace.name
+    try:
+        _copy(request.workspace.resolve(), made)
+        for relative, content in request.files.items():
+            path = Path(os.path.realpath(made / relative))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return temporary, made
 
 
 def guard(made: Path, tests: Iterable[str]) -> dict[Path, Marks]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,14 +46,9 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
         interpreter: the user's.
         descriptors: what the driver inherits besides its standard streams.
     """
-    temporary = Path(tempfile.mkdtemp(prefix="oci-companion-")).resolve()
-    try:
-        workspace = copy.workspace(request, temporary)
-        for name in ("home", "tmp"):
-            (temporary / name).mkdir()
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    temporary, workspace = copy.make(request)
+    for name in ("home", "tmp"):
+        (temporary / name).mkdir()
     families = seccomp.INTERNET if request.sandbox.network else ()
     filter_program = seccomp.program(families)
     policy = {

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,12 +21,7 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
         interpreter: the user's.
         descriptors: what the driver inherits besides its standard streams.
     """
-    temporary = Path(tempfile.mkdtemp(prefix="oci-companion-")).resolve()
-    try:
-        workspace = copy.workspace(request, temporary)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    temporary, workspace = copy.make(request)
     driver = [str(interpreter.executable), "-X", "faulthandler", str(INSIDE / "driver.py")]
     return Launch(
         level="off",

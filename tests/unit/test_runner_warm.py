@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runner import interpreter
 from runner.report import Outcome, Report, Stop
 from runner.warm import WarmProcesses
 from tests.unit.runner_project import Limits, Project, need_bubblewrap, only
@@ -459,3 +461,143 @@ def test_they_die_with_their_owner(tmp_path: Path, way: str) -> None:
     owner.stdout.close()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+def flips(project: Project, warm: WarmProcesses, test: str, *, laid: str = "") -> list[Outcome]:
+    """The outcomes of the project's one test: in a process of its own, then in two forks, where it can be forked."""
+    files = {"candidate.py": laid} if laid else {}
+    project.write("test_f.py", test)
+    found = [only(project.run("test_f.py", files=files, warm=warm)).outcome]
+    warm.settle()
+    for _ in range(2):
+        found.append(only(project.run("test_f.py", files=files, warm=warm)).outcome)
+        warm.settle()
+    return found
+
+
+HONEST = {
+    "a conftest that logs": (
+        "import logging\nlogging.basicConfig(level=logging.INFO)\n",
+        "import logging\ndef test_f(capsys):\n    logging.info('x')\n    assert '---' not in capsys.readouterr().err\n",
+    ),
+    "a file in the home folder": (
+        "from pathlib import Path\nPath.home().joinpath('.rc').write_text('x')\n",
+        "from pathlib import Path\ndef test_f():\n    assert Path.home().joinpath('.rc').exists()\n",
+    ),
+    "shared memory": (
+        "import multiprocessing\nSHARED = multiprocessing.Value('i', 0)\n",
+        "import conftest\ndef test_f():\n    conftest.SHARED.value += 1\n    assert conftest.SHARED.value == 1\n",
+    ),
+    "an open file": (
+        "file = open('conftest.py')\n",
+        "import conftest\ndef test_f():\n    assert conftest.file.read()\n",
+    ),
+    "a fixed port": (
+        "",
+        """
+        import socket
+        def test_f():
+            with socket.socket() as server:
+                server.bind(("127.0.0.1", 8123))
+                server.listen()
+                with socket.create_connection(("127.0.0.1", 8123)) as client:
+                    server.accept()[0].close()
+                    assert client.recv(1) == b""
+        """,
+    ),
+    "an import's warning": (
+        "",
+        """
+        import sys, warnings, pytest
+        def test_f():
+            assert "xmlrpc.client" not in sys.modules
+            import xmlrpc.client
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_what_passes_in_a_process_of_its_own_passes_in_forks(
+    tmp_path: Path, warm: WarmProcesses, name: str
+) -> None:
+    conftest, test = HONEST[name]
+    project = Project(tmp_path, {"conftest.py": conftest})
+    assert flips(project, warm, test) == [Outcome.PASSED] * 3
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "resource.prlimit(os.getppid(), resource.RLIMIT_DATA, (300 << 20, 300 << 20))",
+        "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (20, 20))",
+        "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+        "os.sched_setaffinity(os.getppid(), {min(os.sched_getaffinity(0))})",
+    ],
+)
+def test_limits_set_to_the_process_that_forks_end_it(
+    tmp_path: Path, warm: WarmProcesses, attack: str
+) -> None:
+    project = Project(tmp_path, {"candidate.py": "def attack(): pass\n"})
+    project.write("test_c.py", "import candidate\ndef test_c():\n    candidate.attack()\n")
+    prepared(project, warm, "test_c.py")
+    candidate = f"import os, resource\n\ndef attack():\n    {attack}\n"
+    forked(project, warm, "test_c.py", files={"candidate.py": candidate})
+    check = "import os, resource\n\ndef attack():\n"
+    check += "    assert resource.getrlimit(resource.RLIMIT_DATA)[1] > 1 << 30\n"
+    check += "    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 20\n"
+    check += "    assert os.getpriority(os.PRIO_PROCESS, 0) == 0\n"
+    check += f"    assert len(os.sched_getaffinity(0)) == {len(os.sched_getaffinity(0))}\n"
+    for _ in range(2):
+        assert project.run("test_c.py", files={"candidate.py": check}, warm=warm).passed
+        warm.settle()
+
+
+def test_what_was_read_elsewhere_is_read_anew(
+    tmp_path: Path, warm: WarmProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "sibling.py").write_text("N = 1\n")
+    monkeypatch.setenv("PYTHONPATH", str(beside))
+    interpreter._describe.cache_clear()  # it knows the import path of before
+    conftest = "import json\nfrom pathlib import Path\nDATA = json.loads(Path('data.json').read_text())\n"
+    test = "import conftest, sibling\ndef test_s():\n    assert (sibling.N, conftest.DATA) == (1, 1)\n"
+    files = {"conftest.py": conftest, "data.json": "1", "test_s.py": test}
+    project = Project(tmp_path / "work", files)
+    prepared(project, warm, "test_s.py")
+    assert forked(project, warm, "test_s.py").passed
+    (beside / "sibling.py").write_text("N = 22\n")
+    assert project.run("test_s.py", warm=warm).failed
+    (beside / "sibling.py").write_text("N = 1\n")
+    warm.settle()
+    assert project.run("test_s.py", warm=warm).passed
+    project.write("data.json", "22")
+    assert project.run("test_s.py", warm=warm).failed
+    project.write("data.json", "1")
+    warm.settle()
+    # Another folder in its place, with nothing in it that pytest reads first.
+    (project.root / "conftest.py").unlink()
+    project.write(
+        "test_s.py", "import sibling\ndef test_s():\n    assert not __import__('os').path.exists('new')\n"
+    )
+    assert project.run("test_s.py", warm=warm).passed
+    warm.settle()
+    shutil.move(project.root, tmp_path / "old")
+    shutil.copytree(tmp_path / "old", project.root)
+    project.write("new", "")
+    assert project.run("test_s.py", warm=warm).failed
+    interpreter._describe.cache_clear()
+
+
+def test_a_run_cancelled_before_it_begins_leaves_nothing(tmp_path: Path, warm: WarmProcesses) -> None:
+    test = "import subprocess, time\ndef test_c():\n    subprocess.Popen(['sleep', '77'], start_new_session=True)\n"
+    project = Project(tmp_path, {"test_c.py": test})
+    prepared(project, warm, "test_c.py")
+    cancel = threading.Event()
+    cancel.set()
+    for _ in range(5):
+        assert project.run("test_c.py", warm=warm, cancel=cancel).stop is Stop.CANCELLED
+        own = psutil.Process().children(recursive=True)
+        assert not [each for each in own if each.name() == "sleep"]
+        warm.settle()
