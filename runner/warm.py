@@ -129,9 +129,9 @@ class WarmProcess:
         if "unfit" in said:
             raise Unfit(said["unfit"])
         self._loaded = {PurePosixPath(path) for path in said["loaded"]}
-        self._own = frozenset(descendants(self._process.pid))
-        # bubblewrap's inner process, and this one.
-        if len(self._own) != 2:
+        below = descendants(self._process.pid)
+        self._own = frozenset(below)
+        if len(below) != 2:  # bubblewrap's inner process, and the one that forks
             raise Unfit("a plugin or a conftest starts other programs when it is loaded")
         self._renewer = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(show.__file__).with_name("renew.py"))],
@@ -141,7 +141,7 @@ class WarmProcess:
             text=True,
         )
         enter = {
-            "pid": max(self._own),
+            "pid": below[-1],
             "workspace": str(self.workspace),
             "lower": bubblewrap.LOWER,
             "kept": bubblewrap.below_tmp(request, interpreter),
@@ -165,7 +165,8 @@ class WarmProcess:
         for path, content in files.items():
             if self._real(path).is_absolute():
                 return False
-            read = path in self.read or path.name in _CONFIGURATION
+            # A conftest below the tests' folders may have been loaded with them.
+            read = path in self.read or path.name == "conftest.py"
             if read and _content(self.workspace / path) != content:
                 return False
         return True
@@ -274,7 +275,7 @@ class WarmProcess:
         if self._posture != self._seen_by_kernel():
             return "other limits or priorities to what outlives it"
         for table in () if self._network else ("tcp", "tcp6"):
-            path = Path(f"/proc/{max(self._own)}/net/{table}")
+            path = Path(f"/proc/{min(self._own)}/net/{table}")
             if path.exists() and len(path.read_bytes().splitlines()) > 1:
                 return "connections"
         return ""

@@ -34,7 +34,7 @@ def serve(order: dict[str, Any]) -> None:
     """Load what an order names, then fork for each run that is asked for; returns in none of the processes.
 
     Args:
-        order: `control_fd`, `workspace`, `foreign`, `tests`, `test_args`, `cache`, `preload`.
+        order: `control_fd`, `workspace`, `foreign`, `tests`, `test_args`, `cache`, `preload`, `kept`.
     """
     server = Server(order)
     try:
@@ -66,7 +66,7 @@ class Server:
         self._written = self._writings()
         self._opened = _descriptors()
         self._read: set[str] | None = set()
-        """The files of the workspace that were opened while this process loads; None: it has loaded."""
+        """The files that were opened while this process loads; None: it has loaded."""
         sys.addaudithook(self._note_open)
 
     def _note_open(self, event: str, details: Any) -> None:
