@@ -196,7 +196,8 @@ class Server:
     def _writings(self) -> Any:
         """What tells whether something was written, to the workspace or elsewhere."""
         free = os.statvfs(self._order["workspace"]).f_ffree
-        kept = tuple(self._order["kept"])
+        # What the sandbox shows there of the machine is none of it.
+        kept = (*self._order["kept"], self._order["workspace"])
         found = []
         for top in _WRITABLE:
             for folder, folders, names in os.walk(top):
