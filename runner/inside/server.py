@@ -159,7 +159,7 @@ class Server:
 
     def _preload(self, names: list[str]) -> str:
         """Import modules that are not the user's; return what makes this process unfit to be forked then."""
-        before = set(sys.modules)
+        before = list(sys.modules.values())
         for name in names:
             try:
                 if name in sys.modules:
@@ -170,8 +170,9 @@ class Server:
                 importlib.import_module(name)
             except BaseException:
                 continue  # as the tests may find out for themselves
-        for name in set(sys.modules) - before:
-            path = getattr(sys.modules.get(name), "__file__", None)
+        known = set(map(id, before))  # by identity, for multiprocessing gives the main module a second name
+        for module in list(sys.modules.values()):
+            path = None if id(module) in known else getattr(module, "__file__", None)
             if isinstance(path, str) and not is_library(path):
                 return "a package imports modules that are none of a package"
         return ""
