@@ -22,7 +22,7 @@ from tests.unit.scripted import ScriptedEngine, fenced
 NO_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:asyncio", "-p", "no:pytest-lsp", "-p", "no:anyio")
 """The plugins of this project's own environment cost each run of the tests in it a second."""
 OPTIONS = Options(
-    Path(sys.executable), test_args=NO_PLUGINS, limits=Limits(test_seconds=1.0, wall_seconds=20.0)
+    Path(sys.executable), test_args=NO_PLUGINS, limits=Limits(test_seconds=2.0, wall_seconds=30.0)
 )
 
 CALC = """\
