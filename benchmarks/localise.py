@@ -14,7 +14,6 @@ The library is its unpacked source distribution. The interpreter that runs this 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import random
 import sys
@@ -23,6 +22,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+
+from mutants import mutations
 
 from lsp_server.refine.discover import is_test_code
 from lsp_server.refine.locate import Suspect, rank
@@ -34,17 +35,6 @@ from runner.run import run_tests
 from runner.warm import WarmProcesses
 
 LIMITS = Limits(wall_seconds=120, test_seconds=3, hangs=100, cpu_seconds=300)
-SWAPPED: dict[type[ast.AST], str] = {
-    ast.Add: "-", ast.Sub: "+", ast.Mult: "+", ast.Div: "*", ast.FloorDiv: "*", ast.Mod: "*",
-    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
-    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in", ast.And: "or", ast.Or: "and",
-}  # fmt: skip
-WRITTEN: dict[type[ast.AST], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
-    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in", ast.And: "and", ast.Or: "or",
-}  # fmt: skip
-
 Key = Callable[[Suspect], tuple[float, ...]]
 WAYS: dict[str, Key | None] = {
     "ours": None,
@@ -88,7 +78,7 @@ def _quixbugs(options: argparse.Namespace) -> Iterator[dict[str, int]]:
         results = {}
         for task in tasks:
             report = _run(
-                TestRequest(root, tuple(task["tests"]), options.interpreter, trace=True, limits=LIMITS)
+                TestRequest(root, tuple(task["tests"]), options.interpreter, trace="lines", limits=LIMITS)
             )
             results |= report.results
         everything = Report(results)
@@ -117,12 +107,12 @@ def _mutants(options: argparse.Namespace) -> Iterator[dict[str, int]]:
     chance = random.Random(options.seed)
     root = options.library.resolve()
     text = (root / options.module).read_text(encoding="utf-8")
-    mutations = list(_mutations(text))
-    chance.shuffle(mutations)
+    mutants = list(mutations(text))
+    chance.shuffle(mutants)
     warm = WarmProcesses()
     unnoticed = plain = traced = 0.0
     found = 0
-    for line, mutated in mutations:
+    for line, mutated in mutants:
         if found == options.mutants:
             break
         request = TestRequest(
@@ -145,7 +135,7 @@ def _mutants(options: argparse.Namespace) -> Iterator[dict[str, int]]:
             plain -= time.perf_counter() - began
             continue
         began = time.perf_counter()
-        with_lines = _run(TestRequest(**{**vars(request), "trace": True}), warm)
+        with_lines = _run(TestRequest(**{**vars(request), "trace": "lines"}), warm)
         traced += time.perf_counter() - began
         warm.settle()
         snapshot = Snapshot(root, {options.module: Document(options.module, mutated)})
@@ -160,52 +150,6 @@ def _mutants(options: argparse.Namespace) -> Iterator[dict[str, int]]:
         f"\n{unnoticed:.0f} mutants were left out: no test noticed them, or they hung. Tracing takes "
         f"x {traced / plain:.2f} of a run's time."
     )
-
-
-def _mutations(text: str) -> Iterator[tuple[int, str]]:
-    """Every text with one operator or constant in a function changed, with its line."""
-    lines = text.splitlines(keepends=True)
-    starts = [0]
-    for each in lines:
-        starts.append(starts[-1] + len(each.encode()))
-    raw = text.encode()
-
-    def between(left: ast.expr, right: ast.expr) -> tuple[int, int]:
-        assert left.end_lineno is not None and left.end_col_offset is not None
-        return (
-            starts[left.end_lineno - 1] + left.end_col_offset,
-            starts[right.lineno - 1] + right.col_offset,
-        )
-
-    source = Source(text)
-    for node in ast.walk(ast.parse(text)):
-        pairs: list[tuple[ast.AST, ast.expr, ast.expr]] = []
-        if isinstance(node, ast.BinOp):
-            pairs = [(node.op, node.left, node.right)]
-        elif isinstance(node, ast.Compare):
-            pairs = list(zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False))
-        elif isinstance(node, ast.BoolOp):
-            pairs = [(node.op, node.values[0], node.values[1])]
-        for operator, left, right in pairs:
-            if type(operator) not in SWAPPED:
-                continue
-            begin, end = between(left, right)
-            written, swapped = WRITTEN[type(operator)].encode(), SWAPPED[type(operator)].encode()
-            gap = raw[begin:end]
-            if gap.count(written) != 1:
-                continue
-            mutated = (raw[:begin] + gap.replace(written, swapped) + raw[end:]).decode()
-            definition = source.outermost_function(right.lineno)
-            if definition is not None and right.lineno >= definition.body and _is_python(mutated):
-                yield right.lineno, mutated
-
-
-def _is_python(text: str) -> bool:
-    try:
-        ast.parse(text)
-    except SyntaxError:
-        return False
-    return True
 
 
 def _places(suspects: list[Suspect], path: PurePosixPath, name: str) -> dict[str, int]:

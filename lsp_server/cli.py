@@ -144,8 +144,8 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
 
 
 def _fix(options: argparse.Namespace) -> int:
-    from lsp_server.refine.discover import is_test_file
     from lsp_server.refine.task import FixRequest
+    from runner.index import is_test_file
 
     file, _, test = options.path.partition("::")
     snapshot, path = _snapshot(file, options.workspace)

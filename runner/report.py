@@ -72,6 +72,21 @@ class Failure:
     """Captured stdout and stderr, cut from the middle."""
 
 
+ALL = PurePosixPath()
+"""Stands for every test file, in `Report.shared`."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What of the workspace was executed and read; paths are relative to it."""
+
+    executed: Mapping[PurePosixPath, frozenset[int]] = field(default_factory=dict)
+    """Lines, from 1."""
+    opened: frozenset[PurePosixPath] = frozenset()
+    spawned: bool = False
+    """Other processes were started; what they execute is not known."""
+
+
 @dataclass(frozen=True)
 class TestResult:
     """The outcome of one test."""
@@ -83,8 +98,13 @@ class TestResult:
     outcome: Outcome
     seconds: float = 0.0
     failure: Failure | None = None
-    executed: Mapping[PurePosixPath, frozenset[int]] = field(default_factory=dict)
-    """Lines (from 1) of workspace files that this test executed; empty unless the run was traced."""
+    footprint: Footprint | None = None
+    """None: the run was not traced, or another tracer was at work."""
+
+    @property
+    def executed(self) -> Mapping[PurePosixPath, frozenset[int]]:
+        """Lines (from 1) of workspace files that this test executed, as far as known."""
+        return self.footprint.executed if self.footprint is not None else {}
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,9 @@ class Report:
     """What the run did that only an attack or an accident does, such as a forged or repeated report."""
     output_tail: str = ""
     """End of the process's own output, for errors that have no test to belong to."""
+    shared: Mapping[PurePosixPath, Footprint] = field(default_factory=dict)
+    """Of what ran for several tests: fixtures that a file's tests share, by its path; and under `ALL`, the collection
+    and fixtures that files share. What is not known is missing."""
     warm: bool = False
     """It ran in a fork of a process that had plugins and conftests loaded, and not in a process of its own."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Literal
+
+Trace = Literal["no", "functions", "lines"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,11 @@ class TestRequest:
     """Contents laid over the workspace for this run only, by path relative to it. Never written to disk there."""
     expected: frozenset[str] = frozenset()
     """Test ids that must report; each that does not is NOT_RUN."""
-    trace: bool = False
-    """Record the workspace lines that each test executes (slower)."""
+    first: Sequence[str] = ()
+    """Test ids that pytest runs before all others, in this order."""
+    trace: Trace = "no"
+    """Record what of the workspace each test executes and reads: its lines (slow before Python 3.12), or the first
+    line of each function's body."""
     doctest_modules: Sequence[PurePosixPath] = ()
     """Files whose doctests are collected as well."""
     test_args: Sequence[str] = ()

@@ -215,6 +215,7 @@ def _order(
         "foreign": [path for path in foreign if path != str(workspace)],
         "tests": [*tests, *(path for path in doctests if path not in tests)],
         "doctests": doctests,
+        "first": list(request.first),
         "test_args": list(request.test_args),
         "pytest": interpreter.has_pytest,
         "trace": request.trace,

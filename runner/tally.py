@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from runner.report import CollectionError, Failure, Frame, Outcome, Report, Stop, TestResult
+from runner.report import CollectionError, Failure, Footprint, Frame, Outcome, Report, Stop, TestResult
 
 _LINE_BYTES = 16 << 20
 _VIOLATIONS = 20
@@ -36,6 +36,7 @@ class Tally:
         self._collection_errors: list[CollectionError] = []
         self._violations: dict[str, None] = {}
         self._missing: list[str] = []
+        self._shared: dict[PurePosixPath, Footprint] = {}
         self._collecting: str | None = None
         self._since = 0.0
         self.running: str | None = None
@@ -141,6 +142,7 @@ class Tally:
             isolation=isolation,
             violations=tuple(self._violations),
             output_tail=_printable(output_tail),
+            shared=self._shared,
             warm=warm,
         )
 
@@ -216,7 +218,7 @@ class Tally:
         outcome: str,
         seconds: float,
         failure: Mapping[str, Any] | None,
-        executed: Mapping[str, list[int]],
+        footprint: Mapping[str, Any] | None,
         contradiction: bool,
     ) -> None:
         if id in self._results:
@@ -226,11 +228,14 @@ class Tally:
         elif contradiction:
             self.violate("a test raised, and yet was reported as passed", id)
         else:
-            lines = {_relative(path): frozenset(map(int, found)) for path, found in executed.items()}
             said = _failure(failure) if failure is not None else None
-            self._results[id] = TestResult(id, Outcome(outcome), float(seconds), said, lines)
+            self._results[id] = TestResult(id, Outcome(outcome), float(seconds), said, _footprint(footprint))
         self.running = None
         self._on_result(self._results[id])
+
+    def _on_shared(self, footprints: Mapping[str, Any]) -> None:
+        found = {_relative(path): _footprint(footprint) for path, footprint in footprints.items()}
+        self._shared = {path: footprint for path, footprint in found.items() if footprint is not None}
 
     def _on_too_many_hangs(self) -> None:
         self.too_many_hangs = True
@@ -262,6 +267,16 @@ def _failure(said: Mapping[str, Any]) -> Failure:
             for f in said["frames"]
         ),
         output=_printable(said["output"]),
+    )
+
+
+def _footprint(said: Mapping[str, Any] | None) -> Footprint | None:
+    if said is None:
+        return None
+    return Footprint(
+        {_relative(path): frozenset(map(int, lines)) for path, lines in said["lines"].items()},
+        frozenset(map(_relative, said["opened"])),
+        bool(said["spawned"]),
     )
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from runner.index import CONFIGURATION
 from runner.interpreter import Interpreter, last_change
 from runner.request import TestRequest
 from runner.sandbox import bubblewrap, show
@@ -33,18 +34,6 @@ IDLE_SECONDS = 600.0
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
 _SIZE_BYTES = 1 << 30
-_CONFIGURATION = (
-    "conftest.py",
-    "__init__.py",
-    "pytest.toml",
-    ".pytest.toml",
-    "pytest.ini",
-    ".pytest.ini",
-    "pyproject.toml",
-    "tox.ini",
-    "setup.cfg",
-)
-"""Files that pytest reads before it collects."""
 
 log = logging.getLogger(__name__)
 
@@ -572,7 +561,7 @@ def _configuration(request: TestRequest) -> Iterator[PurePosixPath]:
     """What pytest reads before it collects, if it is there."""
     for folder in _folders(request):
         for each in (folder, *folder.parents):
-            yield from (each / name for name in _CONFIGURATION)
+            yield from (each / name for name in CONFIGURATION)
 
 
 def _marks_of(request: TestRequest) -> tuple[Any, ...]:

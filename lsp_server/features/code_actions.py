@@ -11,10 +11,11 @@ from lsprotocol import types
 
 from lsp_server.features import documents
 from lsp_server.features.session import CompanionServer
-from lsp_server.refine.discover import is_test_file, node_ids
+from lsp_server.refine.discover import node_ids
 from lsp_server.refine.locate import region_to_generate
 from lsp_server.refine.source import Source
 from lsp_server.refine.task import GenerateRequest, Snapshot, TaskError
+from runner.index import is_test_file
 
 GENERATE, FIX, FIX_TEST = "Generate with OCI", "Fix with OCI", "Fix failing test with OCI"
 KINDS = (types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite)

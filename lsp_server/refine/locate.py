@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lsp_server.refine.discover import is_test_code, is_test_file
+from lsp_server.refine.discover import is_test_code
 from lsp_server.refine.source import Definition, Region, Source
 from lsp_server.refine.task import (
     Document,
@@ -20,6 +20,7 @@ from lsp_server.refine.task import (
     TaskError,
     Wanted,
 )
+from runner.index import is_test_file
 from runner.report import CollectionError, Frame, Outcome, Report
 
 _Place = tuple[PurePosixPath, Definition]

@@ -34,7 +34,7 @@ from lsp_server.refine.source import Source
 from lsp_server.refine.splice import Spliced, splice
 from lsp_server.refine.task import FixRequest, Request, Task, TaskError
 from runner.report import Outcome, Report, Stop
-from runner.request import Limits, Sandboxing, TestRequest
+from runner.request import Limits, Sandboxing, TestRequest, Trace
 from runner.run import run_tests
 from runner.warm import WarmProcesses
 
@@ -181,7 +181,7 @@ class _Refinement:
                     "Write one, or name it: PATH::TEST."
                 )
             self._must_fail(request, baseline)
-        return baseline, self._run(arguments, doctests=doctests, trace=True, forked=False)
+        return baseline, self._run(arguments, doctests=doctests, trace="lines", forked=False)
 
     def _must_end(self, baseline: Report) -> None:
         """Refuse tests that take longer than a run may: nothing about a candidate could be proven by them."""
@@ -313,7 +313,7 @@ class _Refinement:
             verdict = replace(verdict, kind=VerdictKind.UNSANDBOXED)
         if verdict.kind in PROVEN:
             # In a process of its own, whatever the first run was forked from.
-            traced = self._run(tests, overlay, expected, trace=True, forked=False)
+            traced = self._run(tests, overlay, expected, trace="lines", forked=False)
             executed = frozenset().union(
                 *(r.executed.get(task.document.path, frozenset()) for r in traced.results.values())
             )
@@ -367,13 +367,13 @@ class _Refinement:
         overlay: dict[PurePosixPath, bytes] | None = None,
         expected: frozenset[str] = frozenset(),
         *,
-        trace: bool = False,
+        trace: Trace = "no",
         limits: Limits | None = None,
         doctests: Sequence[PurePosixPath] = (),
         forked: bool = True,
     ) -> Report:
         limits = limits or self.options.limits
-        if trace:
+        if trace != "no":
             limits = replace(limits, test_seconds=min(limits.test_seconds, TRACED_TEST_SECONDS))
         report = run_tests(
             TestRequest(
@@ -389,7 +389,7 @@ class _Refinement:
                 sandbox=self.options.sandbox,
             ),
             self.cancel,
-            lambda result: None if trace else self.listener(TestDone(result)),
+            lambda result: None if trace != "no" else self.listener(TestDone(result)),
             self.options.warm,
             fork=forked,
         )

@@ -7,7 +7,7 @@ from typing import Any
 from .channel import Channel
 from .clock import Clock, TimeLimit
 from .failure import Workspace, cut
-from .lines import Tracer
+from .lines import Footprint, Tracer
 
 
 class Driving:
@@ -20,6 +20,7 @@ class Driving:
         root: str,
         keep: list[str],
         doctests: list[str],
+        first: list[str],
         limits: tuple[float, int, int],
         tracer: Tracer | None,
     ) -> None:
@@ -30,9 +31,13 @@ class Driving:
         self.root = root
         self.doctests = doctests
         self.tracer = tracer
+        self.shared = {"": Footprint()}
+        """What was executed for several tests: by fixtures that a file's tests share, by the file's path; and while
+        files were collected, and by fixtures that files share."""
         self.clock = Clock(seconds, stack_fd, self._hung)
         self.hang: dict[str, Any] | None = None
         self._keep = keep
+        self._first = {test: place for place, test in enumerate(first)}
         self._hangs_left = hangs
 
     def wanted(self, test: str) -> bool:
@@ -40,6 +45,23 @@ class Driving:
         return not self._keep or any(
             test == keep or test.startswith((keep + "::", keep + "[", keep + "/")) for keep in self._keep
         )
+
+    def place(self, test: str) -> int:
+        """Return a test's place in the order in which those wanted first are run; all others share the last."""
+        return self._first.get(test, len(self._first))
+
+    def start_tracing(self) -> None:
+        """Record what is executed from here on, if that is wanted."""
+        if self.tracer is not None:
+            self.tracer.start()
+
+    def stop_tracing(self) -> Footprint:
+        """Return what was executed since the start."""
+        return self.tracer.stop() if self.tracer is not None else Footprint()
+
+    def share(self, footprint: Footprint, path: str = "") -> None:
+        """Take in what concerns all tests of a file, or all tests of the run."""
+        self.shared.setdefault(path, Footprint()).add(footprint)
 
     def begin_collecting(self, path: str) -> None:
         """Tell that a file is imported from here on, and run the clock."""

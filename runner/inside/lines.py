@@ -1,42 +1,95 @@
-"""Which lines of the workspace a test executes."""
+"""What of the workspace a test executes and reads."""
 
 from __future__ import annotations
 
+import dis
+import os
 import sys
 import threading
 from typing import Any, Callable
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # Python 3.12 and later
 Relative = Callable[[str], "str | None"]
+_SPAWNING = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system"))
+"""Audit events after which code runs elsewhere."""
+
+
+class Footprint:
+    """What was executed and read between a start and a stop."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.lines: dict[str, set[int]] = {}
+        self.opened: set[str] = set()
+        self.spawned = False
+        self.blind = False
+        """A debugger or coverage stood in the tracer's place for some time, so there is more than this."""
+
+    def add(self, other: Footprint) -> None:
+        """Take in what another has."""
+        for path, lines in other.lines.items():
+            self.lines.setdefault(path, set()).update(lines)
+        self.opened |= other.opened
+        self.spawned |= other.spawned
+        self.blind |= other.blind
+
+    def told(self) -> dict[str, Any] | None:
+        """Return it in JSON's types; nothing if it is not all."""
+        if self.blind:
+            return None
+        lines = {path: sorted(found) for path, found in self.lines.items()}
+        return {"lines": lines, "opened": sorted(self.opened), "spawned": self.spawned}
 
 
 class Tracer:
-    """Records executed lines between `start` and `stop`; records nothing where a debugger or coverage is at work."""
+    """Records between `start` and `stop`."""
 
-    def __init__(self, relative: Relative) -> None:
-        """Take the function that says which file of the workspace a code's file is, if any."""
+    def __init__(self, relative: Relative, every_line: bool) -> None:
+        """Take the function that says which file of the workspace a code's file is, if any, and what is recorded.
+
+        That is every line, or the first one of each body that is executed.
+        """
         self._relative = relative
-        self._lines: dict[str, set[int]] = {}
+        self._every_line = every_line
+        self._first_lines: dict[Any, int] = {}
+        self._footprint: Footprint | None = None
         self._tool: int | None = None
+        sys.addaudithook(self._note)
 
     def start(self) -> None:
         """Record from here on."""
-        self._lines = {}
+        self._footprint = Footprint()
         if _monitoring is not None:
             self._start_monitoring()
         elif sys.gettrace() is None:
             threading.settrace(self._enter)
             sys.settrace(self._enter)
 
-    def stop(self) -> dict[str, set[int]]:
-        """Stop, and return the lines by file, relative to the workspace."""
+    def stop(self) -> Footprint:
+        """Stop, and return what was executed and read since the start; paths are relative to the workspace."""
+        found, self._footprint = self._footprint or Footprint(), None
         if _monitoring is not None:
-            if self._tool is not None:
+            if self._tool is None:
+                found.blind = True
+            else:
                 _monitoring.set_events(self._tool, 0)
         elif sys.gettrace() == self._enter:
             sys.settrace(None)
             threading.settrace(None)
-        return self._lines
+        else:
+            found.blind = True
+        return found
+
+    def _note(self, event: str, details: Any) -> None:
+        footprint = self._footprint
+        if footprint is None:
+            return
+        if event == "open" and isinstance(details[0], str):
+            path = self._relative(os.path.abspath(details[0]))
+            if path is not None and not path.endswith(".pyc"):
+                footprint.opened.add(path)
+        elif event in _SPAWNING:
+            footprint.spawned = True
 
     def _start_monitoring(self) -> None:
         if self._tool is None:
@@ -46,20 +99,36 @@ class Tracer:
                 return
             _monitoring.use_tool_id(self._tool, "oci-companion")
             _monitoring.register_callback(self._tool, _monitoring.events.LINE, self._line)
-        _monitoring.set_events(self._tool, _monitoring.events.LINE)
+            _monitoring.register_callback(self._tool, _monitoring.events.PY_START, self._body)
+        events = _monitoring.events
+        _monitoring.set_events(self._tool, events.LINE if self._every_line else events.PY_START)
         _monitoring.restart_events()  # lines that an earlier test switched off
 
     def _line(self, code: Any, line: int) -> Any:
         path = self._relative(code.co_filename)
-        if path is not None:
-            self._lines.setdefault(path, set()).add(line)
+        if path is not None and self._footprint is not None:
+            self._footprint.lines.setdefault(path, set()).add(line)
         return _monitoring.DISABLE  # once a test is enough
+
+    def _body(self, code: Any, offset: int) -> Any:
+        return self._line(code, self._first_line(code))
+
+    def _first_line(self, code: Any) -> int:
+        """Return the first line of a function's body, which is not that of its `def`, but where both are one."""
+        if code not in self._first_lines:
+            lines = {line for _, line in dis.findlinestarts(code) if line is not None}
+            later = [line for line in lines if line > code.co_firstlineno]
+            self._first_lines[code] = min(later, default=code.co_firstlineno)
+        return self._first_lines[code]
 
     def _enter(self, frame: Any, event: str, arg: Any) -> Any:
         path = self._relative(frame.f_code.co_filename)
-        if path is None:
+        if path is None or self._footprint is None:
             return None
-        lines = self._lines.setdefault(path, set())
+        lines = self._footprint.lines.setdefault(path, set())
+        if not self._every_line:
+            lines.add(self._first_line(frame.f_code))
+            return None
 
         def each_line(frame: Any, event: str, arg: Any) -> Any:
             if event == "line":

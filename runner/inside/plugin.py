@@ -9,6 +9,7 @@ import pytest
 
 from .driving import Driving
 from .failure import cause, cut, message
+from .lines import Footprint
 
 _SKIPS = ("Skipped", "SkipTest", "XFailed")
 
@@ -35,6 +36,7 @@ class Plugin(Driving):
         self._reports: dict[str, Any] = {}
         self._causes: dict[str, BaseException | None] = {}
         self._raised = False
+        self._footprint = Footprint()
         self.imported: Any = None
         """Returns the libraries' modules that the collection has imported, where that is to be told."""
 
@@ -44,7 +46,9 @@ class Plugin(Driving):
     def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
         leave_out(early_config, args)
         self.begin_collecting("conftest.py")
+        self.start_tracing()
         outcome: Any = yield
+        self.share(self.stop_tracing())
         self.clock.stop()
         if outcome.excinfo is not None and type(outcome.excinfo[1]).__name__ == "ConftestImportFailure":
             error = outcome.excinfo[1]
@@ -66,8 +70,10 @@ class Plugin(Driving):
         is_file = isinstance(collector, pytest.File)
         if is_file:
             self.begin_collecting(self._id(collector.nodeid))
+            self.start_tracing()
         outcome: Any = yield
         if is_file:
+            self.share(self.stop_tracing())
             self.clock.stop()
         if outcome.excinfo is not None:  # SystemExit and KeyboardInterrupt, which would end the session
             error = outcome.excinfo[1]
@@ -88,6 +94,7 @@ class Plugin(Driving):
             chosen = set(map(id, kept))
             config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
             items[:] = kept
+        items.sort(key=lambda item: self.place(self._id(item.nodeid)))
 
     def pytest_collection_finish(self, session: Any) -> None:
         if self.imported is not None:
@@ -113,13 +120,33 @@ class Plugin(Driving):
         self._reports, self._causes, self.hang, self._raised = {}, {}, None, False
         self.channel.send("started", id=test)
         self.clock.begin()
-        if self.tracer is not None:
-            self.tracer.start()
+        self._footprint = Footprint()
+        self.start_tracing()
         outcome: Any = yield
-        lines = self.tracer.stop() if self.tracer is not None else {}
+        self._footprint.add(self.stop_tracing())
         if outcome.excinfo is not None:
             return  # the session ends here (KeyboardInterrupt, pytest.exit); the parent sees that the test did not
-        self._finish(item, test, {path: sorted(found) for path, found in lines.items()})
+        self._finish(item, test)
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
+        if self.tracer is None or fixturedef.scope == "function":
+            yield
+            return
+        # Other tests rely on what it does, and only the first of them makes it do that.
+        self._footprint.add(self.stop_tracing())
+        self.start_tracing()
+        yield
+        shared = self.stop_tracing()
+        self._footprint.add(shared)
+        path = "" if fixturedef.scope in ("package", "session") else self._id(request.node.nodeid)
+        self.share(shared, path.partition("::")[0])
+        self.start_tracing()
+
+    def pytest_sessionfinish(self) -> None:
+        if self.tracer is not None:
+            told = {path: footprint.told() for path, footprint in self.shared.items()}
+            self.channel.send("shared", footprints=told)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Iterator[None]:
@@ -152,7 +179,7 @@ class Plugin(Driving):
         if before is None or not before.failed:  # one failed subtest is a failure of the test
             self._reports[report.when] = report
 
-    def _finish(self, item: Any, test: str, executed: dict[str, list[int]]) -> None:
+    def _finish(self, item: Any, test: str) -> None:
         outcome, report = self._outcome()
         failure = None
         if report is not None and outcome not in ("passed", "xfailed"):
@@ -167,7 +194,7 @@ class Plugin(Driving):
             outcome=outcome,
             seconds=sum(report.duration for report in self._reports.values()),
             failure=failure,
-            executed=executed,
+            footprint=self._footprint.told() if self.tracer is not None else None,
             contradiction=self._raised and outcome == "passed",
         )
         if self.hung_too_often():

@@ -75,8 +75,9 @@ def wanted(order: dict[str, Any], channel: Channel) -> tuple[list[str], Workspac
         "root": order["workspace"],
         "keep": keep,
         "doctests": order["doctests"],
+        "first": order["first"],
         "limits": (order["test_seconds"], order["stack_fd"], order["hangs"]),
-        "tracer": Tracer(workspace.relative) if order["trace"] else None,
+        "tracer": Tracer(workspace.relative, order["trace"] == "lines") if order["trace"] != "no" else None,
     }
     return files, workspace, options
 

@@ -79,14 +79,13 @@ class _Result(unittest.TestResult):
         super().startTest(test)
         self._outcome, self._suites.hang, self._began = ("not run", None), None, time.monotonic()
         self._suites.channel.send("started", id=test.oci_id)
-        if self._suites.tracer is not None:
-            self._suites.tracer.start()
+        self._suites.start_tracing()
         self._suites.clock.begin()
         self._suites.clock.start()
 
     def stopTest(self, test: Any) -> None:
         self._suites.clock.stop()
-        executed = self._suites.tracer.stop() if self._suites.tracer is not None else {}
+        footprint = self._suites.stop_tracing().told() if self._suites.tracer is not None else None
         outcome, failure = self._outcome
         if self._suites.hang is not None:
             outcome = "timeout"
@@ -95,13 +94,7 @@ class _Result(unittest.TestResult):
         super().stopTest(test)
         if outcome == "not run":
             return  # the session ends here (KeyboardInterrupt); the parent sees that the test did not
-        self._send(
-            test,
-            outcome,
-            time.monotonic() - self._began,
-            failure,
-            {k: sorted(v) for k, v in executed.items()},
-        )
+        self._send(test, outcome, time.monotonic() - self._began, failure, footprint)
         if self._suites.hung_too_often():
             self.stop()
 
@@ -138,7 +131,7 @@ class _Result(unittest.TestResult):
         for test in tests:
             if test.oci_id not in self._done and not self.shouldStop:
                 self._suites.channel.send("started", id=test.oci_id)
-                self._send(test, "error" if self._shared else "skipped", 0.0, self._shared, {})
+                self._send(test, "error" if self._shared else "skipped", 0.0, self._shared, None)
 
     def _note(self, outcome: str, error: BaseException) -> None:
         if self._outcome[0] in ("not run", "passed"):  # the first one tells most
@@ -150,7 +143,7 @@ class _Result(unittest.TestResult):
         )
 
     def _send(
-        self, test: Any, outcome: str, seconds: float, failure: Any, executed: dict[str, list[int]]
+        self, test: Any, outcome: str, seconds: float, failure: Any, footprint: dict[str, Any] | None
     ) -> None:
         self._done.add(test.oci_id)
         self.failed |= outcome in ("failed", "error", "timeout", "not run")
@@ -160,7 +153,7 @@ class _Result(unittest.TestResult):
             outcome=outcome,
             seconds=seconds,
             failure=failure,
-            executed=executed,
+            footprint=footprint,
             contradiction=False,
         )
 

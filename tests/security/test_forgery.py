@@ -133,7 +133,7 @@ def test_lines_forged_on_every_descriptor(attack: Attack) -> None:
 
         def add(a, b):
             said = {"event": "finished", "id": "test_c.py::test_add", "outcome": "passed", "seconds": 0,
-                    "failure": None, "executed": {}, "contradiction": False}
+                    "failure": None, "footprint": None, "contradiction": False}
             for line in (json.dumps(said), "0" * 32 + " " + json.dumps(said)):
                 for fd in range(3, 64):
                     try:
@@ -154,7 +154,7 @@ def test_a_forged_pass_followed_by_leaving(attack: Attack) -> None:
 
         def add(a, b):
             channel = next(o for o in gc.get_objects() if type(o).__name__ == "Channel")
-            passed = dict(outcome="passed", seconds=0, failure=None, executed={}, contradiction=False)
+            passed = dict(outcome="passed", seconds=0, failure=None, footprint=None, contradiction=False)
             channel.send("finished", id="test_c.py::test_add", **passed)
             return 0
     """

@@ -11,7 +11,7 @@ from lsp_server.refine import discover
 from lsp_server.refine.locate import rank, region_to_generate
 from lsp_server.refine.source import Source
 from lsp_server.refine.task import GenerateRequest, Snapshot, TaskError, workspace_of
-from runner.report import Failure, Frame, Outcome, Report, TestResult
+from runner.report import Failure, Footprint, Frame, Outcome, Report, TestResult
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Snapshot:
@@ -68,7 +68,7 @@ def traced(**tests: tuple[bool, set[int], list[int]]) -> Report:
             name,
             Outcome.PASSED if passes else Outcome.FAILED,
             failure=None if passes else Failure("", "", tuple(Frame(path, n, "", "") for n in frames)),
-            executed={path: frozenset(lines)},
+            footprint=Footprint({path: frozenset(lines)}),
         )
         for name, (passes, lines, frames) in tests.items()
     }
@@ -110,10 +110,12 @@ def test_tests_and_conftest_are_never_suspects(tmp_path: Path) -> None:
             "a": TestResult(
                 "a",
                 Outcome.FAILED,
-                executed={
-                    PurePosixPath("test_m.py"): frozenset({2}),
-                    PurePosixPath("conftest.py"): frozenset({2}),
-                },
+                footprint=Footprint(
+                    {
+                        PurePosixPath("test_m.py"): frozenset({2}),
+                        PurePosixPath("conftest.py"): frozenset({2}),
+                    }
+                ),
             )
         }
     )
@@ -185,7 +187,7 @@ def test_assertion_helpers_beside_the_tests_are_never_suspects(tmp_path: Path) -
     snapshot = write(tmp_path, {"tests/helpers.py": CODE, "m.py": CODE})
     lines = frozenset({2})
     executed = {PurePosixPath("tests/helpers.py"): lines, PurePosixPath("m.py"): lines}
-    report = Report({"a": TestResult("a", Outcome.FAILED, executed=executed)})
+    report = Report({"a": TestResult("a", Outcome.FAILED, footprint=Footprint(executed))})
     assert [str(s.path) for s in rank(snapshot, frozenset({"a"}), report)] == ["m.py"]
 
 

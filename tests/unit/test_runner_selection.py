@@ -144,7 +144,7 @@ def test_lines_are_told_for_each_test_and_only_of_the_users_files(tmp_path: Path
             calc.in_thread()
     """
     project = Project(tmp_path, {"calc.py": calc, "test_calc.py": test})
-    report = project.run("test_calc.py", trace=True)
+    report = project.run("test_calc.py", trace="lines")
     path = PurePosixPath("calc.py")
     lines = {test.partition("::")[2]: result.executed for test, result in report.results.items()}
     assert lines["test_plus"][path] == {4, 6}
@@ -159,7 +159,7 @@ def test_tracing_gives_up_where_another_tracer_is_at_work(tmp_path: Path) -> Non
     if sys.version_info >= (3, 12):
         pytest.skip("sys.monitoring has room for several")
     project = Project(tmp_path, {"conftest.py": conftest, "test_two.py": TWO})
-    report = project.run("test_two.py::test_a", trace=True)
+    report = project.run("test_two.py::test_a", trace="lines")
     assert only(report).outcome is Outcome.PASSED
     assert only(report).executed == {}
 

@@ -102,7 +102,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_kind_of_test_has_its_outcome(tmp_path: Path, bare: Path) -> None:
-    report = Project(tmp_path, FILES).run("tests/test_code.py", interpreter=bare, test_args=(), trace=True)
+    report = Project(tmp_path, FILES).run("tests/test_code.py", interpreter=bare, test_args=(), trace="lines")
     assert report.stop is Stop.FINISHED, report
     assert {test.partition("::")[2]: result.outcome for test, result in report.results.items()} == {
         "TestDouble::test_two": Outcome.PASSED,

@@ -1,0 +1,347 @@
+"""What earlier runs have told of each test, and so which tests a change concerns, in which order to run them."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from runner.index import MODULE, Parts, State, configures, digest_of, parts_of
+from runner.report import ALL, Outcome, Report, Stop, TestResult
+
+Read = Callable[[PurePosixPath], bytes]
+"""Returns a file's content as it is now; raises OSError if it has none."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Tests to run, in the order in which they are worth it."""
+
+    tests: tuple[str, ...]
+    """pytest arguments relative to the workspace: ids, and files of which all tests are wanted."""
+    first: tuple[str, ...] = ()
+    """Ids among them that failed last, shortest first: `TestRequest.first`."""
+    left_out: tuple[str, ...] = ()
+    """What did not fit the time budget."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a run's tests were run on."""
+
+    state: State
+    parts: Mapping[PurePosixPath, Parts | None]
+    """Of the files whose functions tell tests apart; None: it was no Python."""
+    data: Mapping[PurePosixPath, bytes]
+    """Digests of the other files that tests read; empty: there was none, or the test made it."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of one test."""
+
+    result: TestResult
+    seen: _Seen
+    whole: frozenset[PurePosixPath]
+    """Files of which anything may concern it."""
+    functions: Mapping[PurePosixPath, frozenset[str]]
+    """What concerns it of others."""
+    data: frozenset[PurePosixPath]
+
+
+class History:
+    """The latest result of each test of a workspace, and what it depended on.
+
+    It serves to be quick after an edit, never to prove anything. What it cannot see: what a process that a test starts
+    reads besides Python files, and what a test relies on that an earlier one has executed, where neither a fixture nor
+    a decorator with `cache` in its name says so.
+    May be used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, _Known] = {}
+
+    def note(self, report: Report, asked: Collection[str], state: State, read: Read) -> None:
+        """Take in a run.
+
+        Args:
+            report: what it told.
+            asked: its pytest arguments. Tests that these mean and that are no more are forgotten.
+            state: the workspace as it was when the run began.
+            read: gives the texts that the run has seen. A file that is no longer what `state` has is noticed.
+        """
+        noting = _Noting(report, state, read)
+        uncollected = {str(error.path) for error in report.collection_errors}
+        with self._lock:
+            for test in [*self._known] if report.stop is Stop.FINISHED else []:
+                gone = test not in report.results and any(_means(each, test) for each in asked)
+                if gone or test.partition("::")[0] in uncollected:
+                    del self._known[test]
+            for test, result in report.results.items():
+                if result.outcome is not Outcome.NOT_RUN:
+                    self._known[test] = noting.known(result)
+
+    def results(self) -> dict[str, TestResult]:
+        """Return the latest result of each test."""
+        with self._lock:
+            return {test: known.result for test, known in self._known.items()}
+
+    def of_file(self, path: PurePosixPath) -> dict[str, TestResult]:
+        """Return the latest results of one test file's tests."""
+        prefix = f"{path}::"
+        return {test: result for test, result in self.results().items() if test.startswith(prefix)}
+
+    def covering(self, path: PurePosixPath, first: int, last: int) -> dict[str, TestResult]:
+        """Return the tests whose latest traced run executed lines of a file.
+
+        Args:
+            path: relative to the workspace.
+            first: line, from 1.
+            last: line, included.
+        """
+        return {
+            test: result
+            for test, result in self.results().items()
+            if any(first <= line <= last for line in result.executed.get(path, ()))
+        }
+
+    def stale(self, state: State, read: Read) -> frozenset[str]:
+        """Return the tests whose latest result may no longer be theirs.
+
+        Args:
+            state: the workspace as it is now.
+            read: gives the texts of now.
+        """
+        with self._lock:
+            known = dict(self._known)
+        now = _Now(state, read)
+        return frozenset(test for test, each in known.items() if now.concerns(each))
+
+    def select(
+        self,
+        changed: Collection[PurePosixPath],
+        state: State,
+        read: Read,
+        seconds: float = float("inf"),
+    ) -> Selection:
+        """Return the tests to run after an edit: what it may concern, and what was never run of what goes with it.
+
+        Failing ones come first, then the shortest.
+
+        Args:
+            changed: files that were edited, or are asked about.
+            state: the workspace as it is now.
+            read: gives the texts of now.
+            seconds: time budget, by how long the tests took last; the first one is always taken.
+        """
+        stale = self.stale(state, read)
+        results = self.results()
+        by_file: dict[PurePosixPath, set[str]] = {}
+        for test in results:
+            by_file.setdefault(PurePosixPath(test.partition("::")[0]), set()).add(test)
+        wanted = {each: None for path in changed for each in state.test_files(path)}
+        usual = statistics.median([result.seconds for result in results.values()] or [0.0])
+        offers: list[_Offer] = []
+        for path, tests in by_file.items():
+            concerned = tests & stale
+            if path not in state.files:
+                continue
+            if concerned == tests:
+                wanted[path] = None  # its new tests are found as well
+            else:
+                offers += (_Offer.of(test, [results[test]], usual) for test in concerned)
+        for path in wanted:
+            tests = by_file.get(path, set())
+            if tests <= stale:
+                offers.append(_Offer.of(str(path), [results[test] for test in tests], usual))
+        whole = {offer.test for offer in offers}
+        offers = [o for o in offers if "::" not in o.test or o.test.partition("::")[0] not in whole]
+        offers.sort()
+        taken: list[str] = []
+        spent = 0.0
+        for offer in offers:
+            if taken and spent + offer.seconds > seconds:
+                break
+            taken.append(offer.test)
+            spent += offer.seconds
+        failing = sorted(
+            (result.seconds, test)
+            for test, result in results.items()
+            if _failed(result) and (test in taken or test.partition("::")[0] in taken)
+        )
+        return Selection(
+            tuple(taken),
+            tuple(test for _, test in failing),
+            tuple(offer.test for offer in offers[len(taken) :]),
+        )
+
+
+@dataclass(frozen=True, order=True)
+class _Offer:
+    """One argument for pytest, ordered by worth."""
+
+    passes: bool
+    seconds: float
+    test: str
+
+    @classmethod
+    def of(cls, test: str, results: Collection[TestResult], usual: float) -> _Offer:
+        """Make one of what is known of its tests; where that is nothing, it takes as long as one usually does."""
+        seconds = sum(result.seconds for result in results) if results else usual
+        return cls(not any(map(_failed, results)), seconds, test)
+
+
+class _Noting:
+    """Finds out what each test of a report depended on."""
+
+    def __init__(self, report: Report, state: State, read: Read) -> None:
+        self._state, self._read = state, read
+        self._shared = report.shared
+        self._parts: dict[PurePosixPath, Parts | None] = {}
+        self._data: dict[PurePosixPath, bytes] = {}
+        self._seen = _Seen(state, self._parts, self._data)
+        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
+        self._elsewhere = self._imported_elsewhere(report)
+
+    def known(self, result: TestResult) -> _Known:
+        """Return what is known of a test."""
+        file = PurePosixPath(result.id.partition("::")[0])
+        imported = self._imports(file)
+        if result.footprint is None or ALL not in self._shared:
+            return _Known(result, self._seen, imported, {}, frozenset())
+        footprints = [result.footprint, self._shared[ALL]]
+        if file in self._shared:
+            footprints.append(self._shared[file])
+        data = self._files(frozenset[PurePosixPath]().union(*(each.opened for each in footprints)))
+        if any(each.spawned for each in footprints):
+            return _Known(result, self._seen, frozenset(self._state.files), {}, data)
+        functions = {path: frozenset({MODULE}) for path in imported | self._elsewhere}
+        whole = set()
+        for path, lines in (pair for each in footprints for pair in each.executed.items()):
+            parts = self._parts_of(path)
+            if parts is None:
+                whole.add(path)
+            else:
+                functions[path] = functions.get(path, frozenset()) | parts.at(lines) | {MODULE}
+        for path in functions:
+            if (parts := self._parts_of(path)) is not None:
+                functions[path] |= parts.cached
+        # Python files that are read as any others are.
+        opened = result.footprint.opened
+        whole |= {each for each in opened if each in self._state.files and each not in functions}
+        return _Known(result, self._seen, frozenset(whole), functions, data)
+
+    def _imported_elsewhere(self, report: Report) -> frozenset[PurePosixPath]:
+        """Files that were executed, and that no import statement of the tests leads to."""
+        files = {PurePosixPath(test.partition("::")[0]) for test in report.results}
+        found = frozenset[PurePosixPath]().union(*map(self._imports, files))
+        return frozenset(self._shared[ALL].executed if ALL in self._shared else ()) - found
+
+    def _imports(self, file: PurePosixPath) -> frozenset[PurePosixPath]:
+        if file not in self._imported:
+            self._imported[file] = self._state.imported(file)
+        return self._imported[file]
+
+    def _parts_of(self, path: PurePosixPath) -> Parts | None:
+        if path not in self._parts:
+            self._parts[path] = None
+            file = self._state.files.get(path)
+            content = _content(self._read, path)
+            if file is not None and content is not None and digest_of(content) == file.digest:
+                self._parts[path] = _parts(content)
+        return self._parts[path]
+
+    def _files(self, opened: frozenset[PurePosixPath]) -> frozenset[PurePosixPath]:
+        """Take the digests of files that were read, besides Python's and pytest's, and return which these are."""
+        others = frozenset(path for path in opened if path not in self._state.files)
+        for path in others:
+            if path not in self._data:
+                self._data[path] = _digest(self._read, path)
+        return others
+
+
+class _Now:
+    """Compares what tests depended on with what is there now."""
+
+    def __init__(self, state: State, read: Read) -> None:
+        self._state, self._read = state, read
+        self._changed: dict[int, dict[PurePosixPath, frozenset[str] | None]] = {}
+        self._data: dict[PurePosixPath, bytes] = {}
+
+    def concerns(self, known: _Known) -> bool:
+        """Whether something that a test depended on is no longer the same."""
+        file = PurePosixPath(known.result.id.partition("::")[0])
+        for path, functions in self._changed_since(known.seen).items():
+            if path in known.whole or (configures(path) and path.parent in file.parents):
+                return True
+            wanted = known.functions.get(path)
+            if wanted is not None and (functions is None or wanted & functions):
+                return True
+        return any(self._digest(path) != known.seen.data[path] for path in known.data)
+
+    def _changed_since(self, seen: _Seen) -> dict[PurePosixPath, frozenset[str] | None]:
+        """Return the functions of each file that are no longer the same; None: all of them."""
+        if id(seen) not in self._changed:
+            before, now = seen.state.files, self._state.files
+            self._changed[id(seen)] = {
+                path: self._changed_in(seen, path)
+                for path in before.keys() | now.keys()
+                if path not in before or path not in now or before[path].digest != now[path].digest
+            }
+        return self._changed[id(seen)]
+
+    def _changed_in(self, seen: _Seen, path: PurePosixPath) -> frozenset[str] | None:
+        old = seen.parts.get(path)
+        content = _content(self._read, path) if path in self._state.files else None
+        new = _parts(content) if content is not None else None
+        if old is None or new is None:
+            return None
+        names = old.digests.keys() | new.digests.keys()
+        return frozenset(name for name in names if old.digests.get(name) != new.digests.get(name))
+
+    def _digest(self, path: PurePosixPath) -> bytes:
+        if path not in self._data:
+            self._data[path] = _digest(self._read, path)
+        return self._data[path]
+
+
+def reader(workspace: Path, buffers: Mapping[PurePosixPath, bytes] | None = None) -> Read:
+    """Return what reads a workspace's files, with the contents of some in front of those on disk."""
+
+    def read(path: PurePosixPath) -> bytes:
+        if buffers and path in buffers:
+            return buffers[path]
+        return (workspace / path).read_bytes()
+
+    return read
+
+
+def _content(read: Read, path: PurePosixPath) -> bytes | None:
+    try:
+        return read(path)
+    except OSError:
+        return None
+
+
+def _digest(read: Read, path: PurePosixPath) -> bytes:
+    content = _content(read, path)
+    return digest_of(content) if content is not None else b""
+
+
+def _means(asked: str, test: str) -> bool:
+    """Whether a pytest argument asks for a test."""
+    return test == asked or test.startswith((asked + "::", asked + "[", asked.rstrip("/") + "/"))
+
+
+def _parts(content: bytes) -> Parts | None:
+    try:
+        return parts_of(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+
+
+def _failed(result: TestResult) -> bool:
+    return not result.outcome.ok and result.outcome is not Outcome.SKIPPED

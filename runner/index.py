@@ -1,0 +1,360 @@
+"""What a workspace's Python files import of each other, and which of their functions have changed."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+
+IGNORED_FOLDERS = frozenset(
+    {"__pycache__", "node_modules", "site-packages", "build", "dist", "venv", "env", ".venv", ".tox", ".nox"}
+)
+MOST_FILES = 20_000
+"""Files looked at in a workspace; past that, only the first ones count."""
+MODULE = ""
+"""The part of a file that is none of its functions: what runs when it is imported."""
+_PARTS_KEPT = 4096
+CONFIGURATION = frozenset(
+    {
+        "conftest.py",
+        "__init__.py",
+        "pytest.toml",
+        ".pytest.toml",
+        "pytest.ini",
+        ".pytest.ini",
+        "pyproject.toml",
+        "tox.ini",
+        "setup.cfg",
+    }
+)
+"""Names of what pytest reads before it collects."""
+
+_IMPORT = re.compile(
+    r"(?:^|[;:])[ \t]*(?:"
+    r"from[ \t]+(?P<dots>[. \t]*)(?P<module>[\w.]*)[ \t]+import[ \t]*(?P<names>\([^)]*\)|[^\n;]*)"
+    r"|import[ \t]+(?P<modules>[^\n;]+))",
+    re.MULTILINE,
+)
+_DOTTED = re.compile(r"""["']([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)["']""")
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+Imported = tuple[int, str]
+"""Leading dots, and a dotted name."""
+
+
+def is_test_file(path: PurePosixPath) -> bool:
+    """Whether pytest's default naming makes it a test file, or it configures tests."""
+    return path.suffix == ".py" and (
+        path.name.startswith("test_") or path.stem.endswith("_test") or path.name == "conftest.py"
+    )
+
+
+def holds_tests(path: PurePosixPath) -> bool:
+    """Whether pytest's default naming makes it a file that tests are collected from."""
+    return is_test_file(path) and path.name != "conftest.py"
+
+
+def configures(path: PurePosixPath) -> bool:
+    """Whether pytest reads a file of that name before it collects tests below its folder."""
+    return path.name in CONFIGURATION
+
+
+def source_files(workspace: Path) -> Iterator[PurePosixPath]:
+    """Return the Python files and pytest's configuration below a folder, relative to it.
+
+    Environments, and what is built or hidden, are left out.
+    """
+    looked_at = 0
+    for folder, folders, names in os.walk(workspace):
+        folders[:] = sorted(
+            f
+            for f in folders
+            if f not in IGNORED_FOLDERS
+            and not f.startswith(".")
+            and not os.path.exists(os.path.join(folder, f, "pyvenv.cfg"))  # noqa: PTH110, PTH118
+        )
+        relative = Path(folder).relative_to(workspace).as_posix()
+        for name in sorted(names):
+            looked_at += 1
+            if name.endswith(".py") or name in CONFIGURATION:
+                yield PurePosixPath(relative, name)
+        if looked_at > MOST_FILES:
+            return
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A text's functions, and the rest of it, each known by a digest that comments and layout leave alone."""
+
+    digests: Mapping[str, bytes]
+    """By qualified name of each outermost function (a method is one); `MODULE` for the rest."""
+    spans: tuple[tuple[int, int, str], ...]
+    """First and last line (from 1) of each function's body, and its name."""
+    cached: frozenset[str]
+    """Functions that a decorator keeps the results of, and those of the same text that they name: a test may rely on
+    one and yet not execute it, for an earlier test has."""
+
+    def at(self, lines: Collection[int]) -> frozenset[str]:
+        """Return the functions in whose bodies lines are; `MODULE` where a line is in none."""
+        found = set()
+        for line in lines:
+            found.add(next((name for first, last, name in self.spans if first <= line <= last), MODULE))
+        return frozenset(found)
+
+
+@lru_cache(maxsize=_PARTS_KEPT)
+def parts_of(text: str) -> Parts | None:
+    """Return the parts of a text; None if it is not Python of this interpreter's version."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    functions: list[tuple[str, _Function]] = list(_functions(tree, ""))
+    digests: dict[str, bytes] = {}
+    spans: list[tuple[int, int, str]] = []
+    names: dict[str, set[str]] = {}
+    for name, node in functions:
+        spans.append((node.body[0].lineno, node.end_lineno or node.body[-1].lineno, name))
+        body = "".join(map(ast.dump, node.body))
+        digests[name] = _digest(digests.get(name, b"").hex() + body)
+        names.setdefault(name, set()).update(_names(node))
+    cached = {name for name, node in functions if any("cache" in _last(each) for each in node.decorator_list)}
+    waiting = [*cached]
+    while waiting:
+        used = names[waiting.pop()]
+        named = {name for name in names if name.rpartition(".")[2] in used} - cached
+        cached |= named
+        waiting += named
+    for _, node in functions:
+        node.body = []  # what is left is the module's own
+    digests[MODULE] = _digest(ast.dump(tree))
+    return Parts(digests, tuple(spans), frozenset(cached))
+
+
+def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, _Function]]:
+    """Return the outermost functions; their decorators and defaults run with the module, their bodies do not."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, _Function):
+            yield prefix + node.name, node
+        else:
+            within = f"{prefix}{node.name}." if isinstance(node, ast.ClassDef) else prefix
+            yield from _functions(node, within)
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """Return the names and attributes that occur in a function."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name):
+            yield each.id
+        elif isinstance(each, ast.Attribute):
+            yield each.attr
+
+
+def _last(decorator: ast.expr) -> str:
+    """Return the last name of a decorator, as in `functools.lru_cache(maxsize=8)`."""
+    if isinstance(decorator, ast.Call):
+        decorator = decorator.func
+    return decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", "")
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """One file at one moment."""
+
+    mark: object
+    """What tells whether it has changed on disk."""
+    digest: bytes
+    """Of its text."""
+    imports: frozenset[Imported]
+
+
+class State:
+    """A workspace's Python files at one moment.
+
+    Args:
+        workspace: absolute.
+        files: by path relative to it.
+    """
+
+    def __init__(self, workspace: Path, files: Mapping[PurePosixPath, IndexedFile]) -> None:
+        self.workspace = workspace
+        self.files = files
+
+    def importers(self, paths: Collection[PurePosixPath]) -> dict[PurePosixPath, int]:
+        """Return the files that import some, directly or not, with the number of imports between; 0 for themselves."""
+        return _reach(paths, self._importers)
+
+    def imported(self, path: PurePosixPath) -> frozenset[PurePosixPath]:
+        """Return the files that are executed when one is imported, or its tests are run, itself among them."""
+        return frozenset(_reach([path], self._imports))
+
+    def test_files(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """Return the test files that go with a file: those named after it, then those that import it, nearest first.
+
+        Args:
+            path: a source file, or a test file, which then goes with itself.
+        """
+        if holds_tests(path):
+            return [path]
+        stem = path.parent.name if path.stem == "__init__" else path.stem
+        named = (f"test_{stem}", f"{stem}_test")
+        steps = {each: count for each, count in self.importers([path]).items() if holds_tests(each)}
+        steps |= {each: 0 for each in self.files if holds_tests(each) and each.stem in named}
+        return sorted(steps, key=lambda each: (steps[each], each))
+
+    @cached_property
+    def _modules(self) -> dict[str, list[PurePosixPath]]:
+        """Files by each name that they may be imported under.
+
+        The shortest has the packages that hold the file. Where these lie is not known (src layouts, settings of
+        `sys.path`, namespace packages), so any folders above may stand in front of it.
+        """
+        found: dict[str, list[PurePosixPath]] = {}
+        for path in self.files:
+            if path.suffix != ".py":
+                continue
+            parts = list(path.with_suffix("").parts)
+            shortest = len(parts) - 1
+            while shortest and PurePosixPath(*parts[:shortest], "__init__.py") in self.files:
+                shortest -= 1
+            if parts[-1] == "__init__":
+                parts.pop()
+                shortest = min(shortest, len(parts) - 1)
+            for start in range(shortest, -1, -1):
+                found.setdefault(".".join(parts[start:]), []).append(path)
+        return found
+
+    @cached_property
+    def _imports(self) -> dict[PurePosixPath, set[PurePosixPath]]:
+        return {path: set(self._imports_of(path, file)) - {path} for path, file in self.files.items()}
+
+    @cached_property
+    def _importers(self) -> dict[PurePosixPath, set[PurePosixPath]]:
+        found: dict[PurePosixPath, set[PurePosixPath]] = {}
+        for path, imports in self._imports.items():
+            for each in imports:
+                found.setdefault(each, set()).add(path)
+        return found
+
+    def _imports_of(self, path: PurePosixPath, file: IndexedFile) -> Iterator[PurePosixPath]:
+        for folder in path.parents:
+            if (package := folder / "__init__.py") not in self.files:
+                break
+            yield package
+        if holds_tests(path):
+            yield from (f / name for f in path.parents for name in CONFIGURATION if f / name in self.files)
+        for dots, name in file.imports:
+            if dots:
+                yield from self._relative(path, dots, name)
+                continue
+            parts = name.split(".")
+            for end in range(1, len(parts) + 1):
+                yield from self._modules.get(".".join(parts[:end]), ())
+
+    def _relative(self, path: PurePosixPath, dots: int, name: str) -> Iterator[PurePosixPath]:
+        if dots > len(path.parents):
+            return
+        at = path.parents[dots - 1]
+        for part in name.split(".") if name else ():
+            if (module := at / f"{part}.py") in self.files:
+                yield module
+            at /= part
+            if (package := at / "__init__.py") in self.files:
+                yield package
+
+
+class Index:
+    """Keeps up with a workspace's Python files; reads those that have changed, and no others.
+
+    Args:
+        workspace: absolute.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = workspace
+        self._lock = threading.Lock()
+        self._files: dict[PurePosixPath, IndexedFile] = {}
+
+    def state(self, buffers: Mapping[PurePosixPath, bytes] | None = None) -> State:
+        """Return the files as they are now.
+
+        Args:
+            buffers: contents that stand in front of those on disk.
+        """
+        buffers = buffers or {}
+        with self._lock:
+            found: dict[PurePosixPath, IndexedFile] = {}
+            for path in source_files(self.workspace):
+                if (file := self._current(path)) is not None:
+                    found[path] = file
+            self._files = dict(found)
+        for path, content in buffers.items():
+            if path.suffix == ".py" or configures(path):
+                found[path] = _indexed(None, content)
+        return State(self.workspace, found)
+
+    def _current(self, path: PurePosixPath) -> IndexedFile | None:
+        try:
+            stat = (self.workspace / path).stat()
+            mark = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            known = self._files.get(path)
+            if known is not None and known.mark == mark:
+                return known
+            return _indexed(mark, (self.workspace / path).read_bytes())
+        except OSError:
+            return None
+
+
+def digest_of(content: bytes) -> bytes:
+    """Return what tells a file's content from another."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _digest(text: str) -> bytes:
+    return digest_of(text.encode("utf-8", "surrogatepass"))
+
+
+def _indexed(mark: object, content: bytes) -> IndexedFile:
+    text = content.decode("utf-8", "replace")
+    return IndexedFile(mark, digest_of(content), frozenset(_imports_in(text)))
+
+
+def _imports_in(text: str) -> Iterator[Imported]:
+    """Return what a text may import; text within strings that looks so counts as well, and hurts nobody."""
+    joined = text.replace("\\\n", " ").replace("\\\r\n", " ")
+    for match in _IMPORT.finditer(joined):
+        if match["modules"] is not None:
+            for each in match["modules"].partition("#")[0].split(","):
+                if (name := _NAME.match(each.strip())) is not None:
+                    yield 0, name[0]
+            continue
+        dots, module = match["dots"].count("."), match["module"]
+        yield dots, module
+        names = re.sub(r"#[^\n]*", "", match["names"]).strip("() \t\r\n")
+        for each in names.split(","):
+            if (name := _NAME.match(each.strip())) is not None:
+                yield dots, f"{module}.{name[0]}" if module else name[0]
+    # `import_module`, `pytest_plugins`, `mock.patch`
+    yield from ((0, name) for name in _DOTTED.findall(text))
+
+
+def _reach(
+    starts: Collection[PurePosixPath], edges: Mapping[PurePosixPath, Collection[PurePosixPath]]
+) -> dict[PurePosixPath, int]:
+    steps = dict.fromkeys(starts, 0)
+    waiting = deque(starts)
+    while waiting:
+        path = waiting.popleft()
+        for each in edges.get(path, ()):
+            if each not in steps:
+                steps[each] = steps[path] + 1
+                waiting.append(each)
+    return steps

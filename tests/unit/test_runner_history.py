@@ -1,0 +1,331 @@
+"""Which tests an edit concerns, by what earlier runs of the real runner have told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from textwrap import dedent
+
+import pytest
+
+from runner.history import History, Selection, reader
+from runner.index import Index
+from runner.report import Report
+from tests.unit.runner_project import Project
+
+FILES = {
+    "shop/__init__.py": "",
+    "shop/price.py": """
+        import json
+        from pathlib import Path
+
+        RATE = 2
+
+        def table():
+            return json.loads((Path(__file__).parent.parent / "rates.json").read_text())
+
+        def net(x):
+            return x * RATE
+
+        def gross(x):
+            return net(x) + 1
+
+        def registered(function):
+            return function
+    """,
+    "shop/cart.py": """
+        from shop.price import gross
+
+        class Cart:
+            def __init__(self):
+                self.items = []
+
+            def add(self, x):
+                self.items.append(x)
+
+            def total(self):
+                return sum(map(gross, self.items))
+    """,
+    "shop/other.py": "def alone():\n    return 1\n",
+    "rates.json": "{}",
+    "tests/conftest.py": """
+        import pytest
+        from shop.cart import Cart
+
+        @pytest.fixture(scope="module")
+        def shared():
+            cart = Cart()
+            cart.add(1)
+            return cart
+    """,
+    "tests/test_price.py": """
+        from shop import price
+        from shop.price import registered
+
+        def test_net():
+            assert price.net(2) == 4
+
+        def test_table():
+            assert price.table() == {}
+
+        @registered
+        def test_nothing():
+            pass
+    """,
+    "tests/test_cart.py": """
+        from shop.cart import Cart
+
+        def test_total():
+            cart = Cart()
+            cart.add(1)
+            assert cart.total() == 3
+
+        def test_empty(shared):
+            assert shared.items
+
+        def test_still_empty(shared):
+            pass
+    """,
+    "tests/test_alone.py": """
+        import subprocess, sys
+        from shop.other import alone
+
+        def test_alone():
+            assert alone() == 1
+
+        def test_spawn():
+            subprocess.check_call([sys.executable, "-c", ""])
+    """,
+}
+ALL = {
+    "test_price.py": {"test_net", "test_table", "test_nothing"},
+    "test_cart.py": {"test_total", "test_empty", "test_still_empty"},
+    "test_alone.py": {"test_alone", "test_spawn"},
+}
+
+
+class Shop:
+    """A project with its history; each run is a real one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = Project(folder, FILES)
+        self.index = Index(self.project.root)
+        self.history = History()
+        self.read = reader(self.project.root)
+
+    def run(self, *tests: str, trace: str = "functions", first: tuple[str, ...] = ()) -> Report:
+        state = self.index.state()
+        report = self.project.run(*tests, trace=trace, first=first)
+        self.history.note(report, tests, state, self.read)
+        return report
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.project.root / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def stale(self) -> set[str]:
+        return {test.rpartition("::")[2] for test in self.history.stale(self.index.state(), self.read)}
+
+    def select(self, *changed: str, seconds: float = float("inf")) -> Selection:
+        paths = [PurePosixPath(path) for path in changed]
+        return self.history.select(paths, self.index.state(), self.read, seconds)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    made = Shop(tmp_path)
+    made.run("tests")
+    assert made.stale() == set()
+    return made
+
+
+CART = {"test_total", "test_empty", "test_still_empty"}
+PRICE = {"test_net", "test_table", "test_nothing"}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "expected"),
+    [
+        ("shop/price.py", "x * RATE", "RATE * x", {"test_net", "test_total"}),
+        ("shop/price.py", "net(x) + 1", "1 + net(x)", {"test_total"}),
+        # Only the first test that wants the shared cart executes this, but both have it.
+        ("shop/cart.py", "self.items.append(x)", "self.items += [x]", CART),
+        ("shop/price.py", "RATE = 2", "RATE = 3", PRICE | CART | {"test_alone"}),  # the conftest imports it
+        # It runs while test_price.py is imported; which of the run's tests that may matter to is not known.
+        ("shop/price.py", "return function", "return (lambda: 0)", PRICE | CART | {"test_alone"}),
+        ("shop/price.py", "x * RATE", "x * RATE  # a comment", set()),
+        ("shop/other.py", "return 1", "return 2", {"test_alone"}),
+        ("rates.json", "{}", '{"a": 1}', {"test_table"}),
+        ("tests/test_price.py", "net(2) == 4", "net(3) == 6", {"test_net"}),
+        ("tests/conftest.py", "cart.add(1)", "cart.add(2)", PRICE | CART | {"test_alone"}),
+        ("shop/price.py", "x * RATE", "x * (", PRICE | CART | {"test_alone"}),
+    ],
+)
+def test_what_an_edit_concerns(shop: Shop, path: str, old: str, new: str, expected: set[str]) -> None:
+    shop.edit(path, old, new)
+    spawned = {"test_spawn"} if path.endswith(".py") and old + "  #" not in new else set()
+    stale = shop.stale()
+    assert stale - {"test_spawn"} == expected
+    assert spawned <= stale
+
+
+def test_without_a_trace_anything_that_is_imported_counts(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.run("tests", trace="no")
+    assert shop.stale() == set()
+    shop.edit("shop/price.py", "net(x) + 1", "1 + net(x)")
+    assert shop.stale() == PRICE | CART | {"test_alone", "test_spawn"}  # the conftest imports it
+
+
+def test_a_new_conftest_concerns_the_tests_below_it(shop: Shop) -> None:
+    (shop.project.root / "conftest.py").write_text("")
+    assert shop.stale() == set().union(*ALL.values())
+
+
+def test_single_tests_are_selected_and_whole_files_where_all_of_their_tests_are_concerned(shop: Shop) -> None:
+    shop.edit("shop/price.py", "net(x) + 1", "1 + net(x)")
+    chosen = shop.select("shop/price.py")
+    assert set(chosen.tests) == {"tests/test_cart.py::test_total", "tests/test_alone.py::test_spawn"}
+    shop.edit("shop/price.py", "RATE = 2", "RATE = 1 + 1")
+    chosen = shop.select("shop/price.py")
+    assert set(chosen.tests) == {"tests/test_cart.py", "tests/test_price.py", "tests/test_alone.py"}
+
+
+def test_files_that_were_never_run_are_selected_if_they_go_with_the_edited_one(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.run("tests/test_alone.py")
+    assert shop.select("shop/cart.py").tests == ("tests/test_cart.py", "tests/test_price.py")
+    assert shop.select("shop/cart.py", "tests/test_alone.py").tests[-1] != "tests/test_alone.py"
+
+
+def test_failing_tests_come_first_then_the_shortest(shop: Shop) -> None:
+    shop.edit("tests/test_alone.py", "alone() == 1", "alone() == 2")
+    shop.edit("tests/test_cart.py", "total() == 3", "total() == 4")
+    shop.run("tests")
+    shop.edit("shop/price.py", "RATE = 2", "RATE = 1 + 1")
+    chosen = shop.select("shop/price.py")
+    assert set(chosen.tests[:2]) == {"tests/test_cart.py", "tests/test_alone.py"}
+    assert set(chosen.first) == {"tests/test_cart.py::test_total", "tests/test_alone.py::test_alone"}
+    budget = shop.select("shop/price.py", seconds=1e-9)
+    assert budget.tests == chosen.tests[:1]
+    assert budget.left_out == chosen.tests[1:]
+
+
+def test_the_first_ones_run_first(shop: Shop) -> None:
+    wanted = ("tests/test_price.py::test_nothing", "tests/test_cart.py::test_still_empty")
+    report = shop.run("tests", trace="no", first=wanted)
+    assert tuple(report.results)[:2] == wanted
+    assert len(report.results) == 8
+
+
+def test_tests_that_are_no_more_are_forgotten(shop: Shop) -> None:
+    shop.edit("tests/test_price.py", "def test_net", "def test_net_price")
+    shop.run("tests/test_price.py")
+    assert {i.rpartition("::")[2] for i in shop.history.of_file(PurePosixPath("tests/test_price.py"))} == {
+        "test_net_price", "test_table", "test_nothing"
+    }  # fmt: skip
+    shop.edit("tests/test_price.py", "def test_table(", "def test_table)")
+    shop.run("tests")
+    assert not shop.history.of_file(PurePosixPath("tests/test_price.py"))
+    assert shop.history.of_file(PurePosixPath("tests/test_cart.py"))
+
+
+def test_which_tests_cover_some_lines(shop: Shop) -> None:
+    lines = (shop.project.root / "shop/price.py").read_text().splitlines()
+    at = next(n for n, line in enumerate(lines, 1) if "net(x) + 1" in line)
+    covering = shop.history.covering(PurePosixPath("shop/price.py"), at, at)
+    assert {test.rpartition("::")[2] for test in covering} == {"test_total"}
+
+
+def test_what_is_cached_concerns_the_tests_that_found_it_there(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    code = """
+        from functools import lru_cache
+
+        def slow(x):
+            return x
+
+        @lru_cache
+        def quick(x):
+            return slow(x)
+
+        def use(x):
+            return quick(x)
+
+        def other(x):
+            return x
+    """
+    test = """
+        from shop.kept import other, use
+
+        def test_first():
+            assert use(1) == 1
+
+        def test_second():
+            assert use(1) == 1
+    """
+    shop.project.write("shop/kept.py", code)
+    shop.project.write("tests/test_kept.py", test)
+    shop.run("tests/test_kept.py")
+    shop.edit("shop/kept.py", "def other(x):\n    return x", "def other(x):\n    return -x")
+    assert shop.stale() == set()
+    shop.edit("shop/kept.py", "def slow(x):\n    return x", "def slow(x):\n    return -x")
+    assert shop.stale() == {"test_first", "test_second"}
+
+
+def index_of(folder: Path, files: Mapping[str, str]) -> Index:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(dedent(text))
+    return Index(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "imported"),
+    [
+        ("import pkg.a", True),
+        ("from pkg import a", True),
+        ("from pkg import (\n    b,  # of course\n    a,\n)", True),
+        ("import os, \\\n    pkg.a as x", True),
+        ("if True: import pkg.a", True),
+        ("def test():\n    from pkg.a import f", True),
+        ("from pkg import b", True),  # which imports it
+        ("import importlib\nimportlib.import_module('pkg.a')", True),
+        ("from unittest import mock\n@mock.patch('pkg.a.f')\ndef test(): pass", True),
+        ("from ..pkg import a", True),
+        ("import pkg.c", False),
+        ("import a", False),
+        ("pkg = a", False),
+    ],
+)
+@pytest.mark.parametrize("source", ["", "src/"])
+def test_imports_are_followed(tmp_path: Path, text: str, imported: bool, source: str) -> None:
+    if source and ".." in text:
+        pytest.skip("a relative import stays within its own tree")
+    files = {
+        f"{source}pkg/__init__.py": "",
+        f"{source}pkg/a.py": "def f(): pass",
+        f"{source}pkg/b.py": "from . import a",
+        f"{source}pkg/c.py": "",
+        "tests/test_it.py": text,
+    }
+    state = index_of(tmp_path, files).state()
+    found = PurePosixPath("tests/test_it.py") in state.importers([PurePosixPath(f"{source}pkg/a.py")])
+    assert found == imported
+
+
+def test_only_what_has_changed_is_read_again(tmp_path: Path) -> None:
+    index = index_of(
+        tmp_path, {"a.py": "import b", "b.py": "", ".venv/c.py": "", "env2/pyvenv.cfg": "", "env2/d.py": ""}
+    )
+    first = index.state()
+    assert set(map(str, first.files)) == {"a.py", "b.py"}
+    (tmp_path / "b.py").write_text("import c")
+    second = index.state()
+    assert second.files[PurePosixPath("a.py")] is first.files[PurePosixPath("a.py")]
+    assert second.files[PurePosixPath("b.py")] is not first.files[PurePosixPath("b.py")]
+    buffered = index.state({PurePosixPath("a.py"): b"import z"})
+    assert buffered.files[PurePosixPath("a.py")].imports == {(0, "z")}
+    assert index.state().files[PurePosixPath("a.py")].imports == {(0, "b")}
