@@ -140,6 +140,15 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--interpreter", default="", metavar="PYTHON", help="the Python that runs the tests")
     command.add_argument("--sandbox", default="auto", choices=["auto", "strict", "off"])
+    command.add_argument("--network", action="store_true", help="tests may use the network")
+    for may, what in (("readable", "read"), ("writable", "write to")):
+        command.add_argument(
+            f"--{may}",
+            action="append",
+            default=[],
+            metavar="PATH",
+            help=f"outside the workspace, tests may {what} it",
+        )
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
@@ -221,7 +230,12 @@ def _settings(options: argparse.Namespace) -> Settings:
             "testTimeout": options.test_timeout,
             "runTimeout": options.run_timeout,
             "interpreter": options.interpreter,
-            "sandbox": {"level": options.sandbox},
+            "sandbox": {
+                "level": options.sandbox,
+                "network": options.network,
+                "readable": [str(Path(path).resolve()) for path in options.readable],
+                "writable": [str(Path(path).resolve()) for path in options.writable],
+            },
         }
     )
     if problems:

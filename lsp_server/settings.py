@@ -22,6 +22,8 @@ class SandboxSettings:
     `off` runs them unprotected."""
     network: bool = False
     """Whether tests may use the network."""
+    readable: tuple[str, ...] = ()
+    """Files and folders outside the workspace that tests may read, such as shared test data."""
     writable: tuple[str, ...] = ()
     """Folders outside the workspace that tests may write to."""
 

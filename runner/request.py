@@ -35,7 +35,11 @@ class Sandboxing:
     """`auto`: the best level that works here, else SandboxUnavailable; `strict`, or `bubblewrap`, or `landlock`: that
     one, strict being bubblewrap; `off`: none."""
     network: bool = False
+    readable: Sequence[Path] = ()
+    """Files and folders that tests may read, besides the system, the interpreter and the workspace; those that are
+    not there are left out."""
     writable: Sequence[Path] = ()
+    """Folders that tests may write to; what they write there stays."""
 
 
 @dataclass(frozen=True)

@@ -364,6 +364,7 @@ class _Key:
     """Of the tests: their conftests are loaded at the start."""
     test_args: tuple[str, ...]
     network: bool
+    readable: tuple[Path, ...]
 
 
 class WarmProcesses:
@@ -547,6 +548,7 @@ def _key(request: TestRequest, interpreter: Interpreter, isolation: Isolation) -
         tuple(sorted(map(str, _folders(request)))),
         tuple(request.test_args),
         request.sandbox.network,
+        tuple(request.sandbox.readable),
     )
 
 

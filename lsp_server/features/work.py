@@ -52,6 +52,7 @@ def propose(
         sandbox=Sandboxing(
             level=settings.sandbox.level,
             network=settings.sandbox.network,
+            readable=[Path(path) for path in settings.sandbox.readable],
             writable=[Path(folder) for folder in settings.sandbox.writable],
         ),
         warm=_warm_processes(),

@@ -45,7 +45,8 @@ def launch(
         *_root(request.sandbox.network, made.descriptors),
         *_interpreter(interpreter, workspace),
         *("--overlay-src", str(workspace), "--tmp-overlay", str(workspace)),
-        *_writable(request.sandbox.writable),
+        *_bound("--ro-bind-try", request.sandbox.readable),
+        *_bound("--bind", request.sandbox.writable),
         *(() if serving else _protected(workspace, request.tests)),
         *(() if serving else _files(workspace, request.files, made.descriptors)),
         *(("--ro-bind", str(workspace), LOWER) if serving else ()),
@@ -128,7 +129,8 @@ def _interpreter(interpreter: Interpreter, workspace: Path) -> Iterator[str]:
 def below_tmp(request: TestRequest, interpreter: Interpreter) -> list[str]:
     """Return what a sandbox shows below /tmp besides the workspace, and has to show again when /tmp is replaced."""
     workspace = request.workspace.resolve()
-    shown = [*show.interpreter_paths(interpreter, workspace), *_links(interpreter.executable)]
+    readable = [path.resolve() for path in request.sandbox.readable if path.exists()]
+    shown = [*show.interpreter_paths(interpreter, workspace), *_links(interpreter.executable), *readable]
     if request.workspace != workspace:
         shown.append(request.workspace)
     kept = [path for path in shown if path.is_relative_to("/tmp") and not path.is_relative_to(workspace)]
@@ -144,9 +146,9 @@ def _links(executable: Path) -> Iterator[Path]:
         executable = executable.parent / executable.readlink()
 
 
-def _writable(paths: Iterable[Path]) -> Iterator[str]:
+def _bound(how: str, paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
-        yield from ("--bind", str(path.resolve()), str(path.resolve()))
+        yield from (how, str(path.resolve()), str(path.resolve()))
 
 
 def _protected(workspace: Path, tests: Iterable[str]) -> Iterator[str]:

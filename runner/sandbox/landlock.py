@@ -79,6 +79,7 @@ def _readable(request: TestRequest, interpreter: Interpreter) -> Iterator[Path]:
         *(Path("/etc") / name for name in ("passwd", "group", "nsswitch.conf", "hosts")),
         *Path("/etc").glob("python3*"),
         *show.interpreter_paths(interpreter, original),
+        *(path.resolve() for path in request.sandbox.readable),
         # The copy refers to large folders of it, such as environments, instead of containing them.
         original,
         INSIDE,

@@ -345,6 +345,56 @@ def test_home_holds_nothing_of_the_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["bubblewrap", "warm", "landlock"])
+def test_what_the_user_opens_to_reading_can_be_read_and_nothing_beside_it(tmp_path: Path, level: str) -> None:
+    data = tmp_path / "data"
+    for name in ("shared", "private"):
+        (data / name).mkdir(parents=True)
+        (data / name / "text").write_text(name)
+    test = f"""
+        from pathlib import Path
+        import pytest
+
+        DATA = Path({str(data)!r})
+
+        def test_read():
+            assert (DATA / "shared" / "text").read_text() == "shared"
+
+        def test_write():
+            with pytest.raises(OSError):
+                (DATA / "shared" / "text").write_text("changed")
+            with pytest.raises(OSError):
+                (DATA / "shared" / "new").write_text("")
+
+        def test_beside():
+            with pytest.raises(OSError):
+                (DATA / "private" / "text").read_text()
+    """
+    project = Project(tmp_path / "project", {"test_h.py": test})
+    shown = (data / "shared", data / "not there")
+    report = project.run("test_h.py", level=level, readable=shown)
+    assert report.passed == {f"test_h.py::test_{name}" for name in ("read", "write", "beside")}, report
+    assert report.passed != project.run("test_h.py", level=level).passed
+    assert (data / "shared" / "text").read_text() == "shared"
+
+
+@pytest.mark.parametrize("level", ["bubblewrap", "landlock"])
+def test_what_is_written_where_the_user_allows_it_stays(tmp_path: Path, level: str) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    test = f"""
+        from pathlib import Path
+
+        def test_write():
+            Path({str(allowed / "file")!r}).write_text("written")
+    """
+    report = Project(tmp_path / "project", {"test_h.py": test}).run(
+        "test_h.py", level=level, writable=(allowed,)
+    )
+    assert not report.failed, report
+    assert (allowed / "file").read_text() == "written"
+
+
+@pytest.mark.parametrize("level", ["bubblewrap", "warm", "landlock"])
 def test_honest_tests_still_have_loopback_processes_and_temporary_files(tmp_path: Path, level: str) -> None:
     test = """
         import multiprocessing, os, socket, subprocess, sys, tempfile, threading

@@ -47,6 +47,8 @@ class Project:
         on_result: Any = lambda result: None,
         level: str = "auto",
         network: bool = False,
+        readable: tuple[Path, ...] = (),
+        writable: tuple[Path, ...] = (),
         warm: WarmProcesses | None = None,
         **request: Any,
     ) -> Report:
@@ -59,12 +61,15 @@ class Project:
             on_result: as `run_tests`.
             level: as `Sandboxing.level`; or `warm`: bubblewrap, in a fork of a process that serves many runs.
             network: as `Sandboxing.network`.
+            readable: as `Sandboxing.readable`.
+            writable: as `Sandboxing.writable`.
             warm: as `run_tests`.
             request: more of `TestRequest`.
         """
+        opened: dict[str, Any] = {"network": network, "readable": readable, "writable": writable}
         if level == "warm":
             with closing(WarmProcesses()) as own:
-                self.run(*tests, level="strict", network=network, warm=own, **request)
+                self.run(*tests, level="strict", warm=own, **opened, **request)
                 own.settle()
                 report = self.run(
                     *tests,
@@ -72,8 +77,8 @@ class Project:
                     cancel=cancel,
                     on_result=on_result,
                     level="strict",
-                    network=network,
                     warm=own,
+                    **opened,
                     **request,
                 )
                 assert report.warm, "it did not run in a fork"
@@ -84,7 +89,7 @@ class Project:
         }
         request.setdefault("interpreter", Path(sys.executable))
         request.setdefault("test_args", WITHOUT_PLUGINS)
-        sandbox = Sandboxing(level=level, network=network)
+        sandbox = Sandboxing(level=level, **opened)
         asked = TestRequest(workspace=self.root, tests=tests, files=laid, sandbox=sandbox, **request)
         return run_tests(asked, cancel or threading.Event(), on_result, warm)
 
