@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runner.index import MODULE, Parts, State, configures, digest_of, parts_of
-from runner.report import ALL, Outcome, Report, Stop, TestResult
+from runner.report import ALL, Footprint, Outcome, Report, Stop, TestResult
 
 Read = Callable[[PurePosixPath], bytes]
 """Returns a file's content as it is now; raises OSError if it has none."""
@@ -63,6 +63,8 @@ class History:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
+        self._loading: dict[PurePosixPath, tuple[Footprint, State]] = {}
+        """By a folder of tests, what was executed when its conftests were loaded, and more; the forks do not see it."""
 
     def note(self, report: Report, asked: Collection[str], state: State, read: Read) -> None:
         """Take in a run.
@@ -73,7 +75,7 @@ class History:
             state: the workspace as it was when the run began.
             read: gives the texts that the run has seen. A file that is no longer what `state` has is noticed.
         """
-        noting = _Noting(report, state, read)
+        noting = _Noting(report, self._shared(report, state), state, read)
         uncollected = {str(error.path) for error in report.collection_errors}
         with self._lock:
             for test in [*self._known] if report.stop is Stop.FINISHED else []:
@@ -83,6 +85,28 @@ class History:
             for test, result in report.results.items():
                 if result.outcome is not Outcome.NOT_RUN:
                     self._known[test] = noting.known(result)
+
+    def _shared(self, report: Report, state: State) -> dict[PurePosixPath, Footprint]:
+        """Return what a run's tests share, with that part of it which a fork does not see."""
+        shared = dict(report.shared)
+        if ALL not in shared:
+            return shared
+        folders = {PurePosixPath(test.partition("::")[0]).parent for test in report.results}
+        with self._lock:
+            if not report.warm:
+                self._loading |= dict.fromkeys(folders, (shared[ALL], state))
+                return shared
+            for folder in folders:
+                loading, then = self._loading.get(folder, (None, state))
+                if loading is None or any(
+                    path not in state.files or state.files[path].digest != then.files[path].digest
+                    for path in loading.executed
+                    if path in then.files
+                ):
+                    del shared[ALL]
+                    return shared
+                shared[ALL] = _union(shared[ALL], loading)
+        return shared
 
     def results(self) -> dict[str, TestResult]:
         """Return the latest result of each test."""
@@ -197,9 +221,11 @@ class _Offer:
 class _Noting:
     """Finds out what each test of a report depended on."""
 
-    def __init__(self, report: Report, state: State, read: Read) -> None:
+    def __init__(
+        self, report: Report, shared: Mapping[PurePosixPath, Footprint], state: State, read: Read
+    ) -> None:
         self._state, self._read = state, read
-        self._shared = report.shared
+        self._shared = shared
         self._parts: dict[PurePosixPath, Parts | None] = {}
         self._data: dict[PurePosixPath, bytes] = {}
         self._seen = _Seen(state, self._parts, self._data)
@@ -317,6 +343,16 @@ def reader(workspace: Path, buffers: Mapping[PurePosixPath, bytes] | None = None
         return (workspace / path).read_bytes()
 
     return read
+
+
+def _union(one: Footprint, other: Footprint) -> Footprint:
+    paths = one.executed.keys() | other.executed.keys()
+    none = frozenset[int]()
+    return Footprint(
+        {path: one.executed.get(path, none) | other.executed.get(path, none) for path in paths},
+        one.opened | other.opened,
+        one.spawned or other.spawned,
+    )
 
 
 def _content(read: Read, path: PurePosixPath) -> bytes | None:

@@ -135,7 +135,8 @@ class Report:
     """End of the process's own output, for errors that have no test to belong to."""
     shared: Mapping[PurePosixPath, Footprint] = field(default_factory=dict)
     """Of what ran for several tests: fixtures that a file's tests share, by its path; and under `ALL`, the collection
-    and fixtures that files share. What is not known is missing."""
+    and fixtures that files share; in a fork (`warm`) without the conftests, which were loaded before. What is not known
+    is missing."""
     warm: bool = False
     """It ran in a fork of a process that had plugins and conftests loaded, and not in a process of its own."""
 

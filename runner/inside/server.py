@@ -269,7 +269,6 @@ class Run:
             self.finish(4)
         plugin = Plugin(self._channel, workspace, **options)
         plugin.imported = lambda: imported(before)
-        plugin.shared[""].blind = True  # the conftests were loaded before, for all runs
         config.pluginmanager.register(plugin, "oci-companion")
         plugin.pytest_sessionstart(session)
         config.args[:] = files

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from runner.history import History, Selection, reader
 from runner.index import Index
 from runner.report import Report
+from runner.warm import WarmProcesses
 from tests.unit.runner_project import Project
 
 FILES = {
@@ -113,9 +116,9 @@ class Shop:
         self.history = History()
         self.read = reader(self.project.root)
 
-    def run(self, *tests: str, trace: str = "functions", first: tuple[str, ...] = ()) -> Report:
+    def run(self, *tests: str, trace: str = "functions", **request: Any) -> Report:
         state = self.index.state()
-        report = self.project.run(*tests, trace=trace, first=first)
+        report = self.project.run(*tests, trace=trace, **request)
         self.history.note(report, tests, state, self.read)
         return report
 
@@ -169,6 +172,26 @@ def test_what_an_edit_concerns(shop: Shop, path: str, old: str, new: str, expect
     stale = shop.stale()
     assert stale - {"test_spawn"} == expected
     assert spawned <= stale
+
+
+def test_forks_tell_as_much_as_processes_of_their_own(tmp_path: Path) -> None:
+    warm = WarmProcesses()
+    shop = Shop(tmp_path)
+    shop.run("tests", warm=warm)
+    warm.settle()
+    assert shop.run("tests", warm=warm).warm
+    assert shop.stale() == set()
+    shop.edit("shop/price.py", "net(x) + 1", "1 + net(x)")
+    assert shop.stale() == {"test_total", "test_spawn"}
+    warm.close()
+    # The conftest imports what this is in, and no fork has seen it do that.
+    shop.edit("shop/cart.py", "self.items = []", "self.items = list()")
+    assert shop.stale() == CART | {"test_spawn"}
+    fork = replace(shop.run("tests"), warm=True)
+    shop.edit("shop/price.py", "return function", "return (lambda: 0)")
+    shop.history.note(fork, ["tests"], shop.index.state(), shop.read)
+    shop.edit("shop/price.py", "1 + net(x)", "net(x) + 1")
+    assert shop.stale() == PRICE | CART | {"test_alone", "test_spawn"}, "what the conftests load has changed"
 
 
 def test_without_a_trace_anything_that_is_imported_counts(tmp_path: Path) -> None:
