@@ -51,7 +51,9 @@ class Tracer:
         """
         self._relative = relative
         self._every_line = every_line
-        self._first_lines: dict[Any, int] = {}
+        self._codes: dict[int, tuple[Any, int, frozenset[int]]] = {}
+        self._left: dict[int, set[int]] = {}
+        """By a code's id, its lines that were not executed yet; none where it need not be looked at any more."""
         self._footprint: Footprint | None = None
         self._tool: int | None = None
         sys.addaudithook(self._note)
@@ -59,6 +61,7 @@ class Tracer:
     def start(self) -> None:
         """Record from here on."""
         self._footprint = Footprint()
+        self._left = {}
         if _monitoring is not None:
             self._start_monitoring()
         elif sys.gettrace() is None:
@@ -111,28 +114,47 @@ class Tracer:
         return _monitoring.DISABLE  # once a test is enough
 
     def _body(self, code: Any, offset: int) -> Any:
-        return self._line(code, self._first_line(code))
+        return self._line(code, self._lines_of(code)[0])
 
-    def _first_line(self, code: Any) -> int:
-        """Return the first line of a function's body, which is not that of its `def`, but where both are one."""
-        if code not in self._first_lines:
+    def _lines_of(self, code: Any) -> tuple[int, frozenset[int]]:
+        """Return the first line of a function's body, and all its lines.
+
+        The first is not that of the `def`, but where both are one.
+        """
+        if id(code) not in self._codes:
             lines = {line for _, line in dis.findlinestarts(code) if line is not None}
             later = [line for line in lines if line > code.co_firstlineno]
-            self._first_lines[code] = min(later, default=code.co_firstlineno)
-        return self._first_lines[code]
+            first = min(later, default=code.co_firstlineno)
+            # With the code itself, for else another one could come to have its id.
+            self._codes[id(code)] = (code, first, frozenset(lines))
+        return self._codes[id(code)][1:]
 
     def _enter(self, frame: Any, event: str, arg: Any) -> Any:
-        path = self._relative(frame.f_code.co_filename)
+        code = frame.f_code
+        left = self._left.get(id(code))
+        if left is not None and not left:
+            return None  # this comes with every call that the tests make: all else must be rare
+        path = self._relative(code.co_filename)
         if path is None or self._footprint is None:
+            self._lines_of(code)
+            self._left[id(code)] = set()
             return None
         lines = self._footprint.lines.setdefault(path, set())
+        first, every = self._lines_of(code)
         if not self._every_line:
-            lines.add(self._first_line(frame.f_code))
+            lines.add(first)
+            self._left[id(code)] = set()
             return None
+        if left is None:
+            left = self._left[id(code)] = set(every)
+        missing = left
 
         def each_line(frame: Any, event: str, arg: Any) -> Any:
             if event == "line":
                 lines.add(frame.f_lineno)
+                missing.discard(frame.f_lineno)
+                if not missing:
+                    return None
             return each_line
 
         return each_line
