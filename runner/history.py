@@ -108,6 +108,13 @@ class History:
                 shared[ALL] = _union(shared[ALL], loading)
         return shared
 
+    def forget_missing(self, state: State) -> None:
+        """Drop the tests of files that are no longer there."""
+        with self._lock:
+            for test in [*self._known]:
+                if PurePosixPath(test.partition("::")[0]) not in state.files:
+                    del self._known[test]
+
     def results(self) -> dict[str, TestResult]:
         """Return the latest result of each test."""
         with self._lock:
@@ -237,6 +244,8 @@ class _Noting:
         file = PurePosixPath(result.id.partition("::")[0])
         imported = self._imports(file)
         if result.footprint is None or ALL not in self._shared:
+            for path in imported:
+                self._parts_of(path)
             return _Known(result, self._seen, imported, {}, frozenset())
         footprints = [result.footprint, self._shared[ALL]]
         if file in self._shared:
@@ -301,6 +310,8 @@ class _Now:
         """Whether something that a test depended on is no longer the same."""
         file = PurePosixPath(known.result.id.partition("::")[0])
         for path, functions in self._changed_since(known.seen).items():
+            if functions is not None and not functions:
+                continue  # comments and layout
             if path in known.whole or (configures(path) and path.parent in file.parents):
                 return True
             wanted = known.functions.get(path)

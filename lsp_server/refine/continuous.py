@@ -1,0 +1,317 @@
+"""A workspace's tests, run again as it changes; and what their failures say about which place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from lsp_server.refine.discover import index_of, is_test_code, node_ids
+from lsp_server.refine.locate import Suspect, rank
+from lsp_server.refine.source import Source
+from lsp_server.refine.task import Snapshot, TaskError
+from runner.history import History, reader
+from runner.index import State
+from runner.interpreter import describe
+from runner.report import CollectionError, Failure, Frame, Outcome, Report, TestResult
+from runner.request import TestRequest, Trace
+from runner.run import run_tests
+from runner.warm import WarmProcesses
+
+FIRST_SECONDS = 2.0
+"""Tests that take longer together are run in two goes, so that what failed last is known soon."""
+TRACED_TEST_SECONDS = 3.0
+MOST_TRACED_SECONDS = 20.0
+"""Where a run took longer, it is not run again only to find out which lines it executes."""
+_MONITORING = (3, 12)
+"""The first Python that tells at no cost which functions run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file."""
+
+    path: PurePosixPath
+    line: int
+    """From 1."""
+    text: str = ""
+    """What is to be said of it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to be shown at a place."""
+
+    place: Place
+    tests: tuple[str, ...]
+    """Node ids that it is about; empty for a file that could not be collected."""
+    suspected: bool = False
+    """It is where the fault may be, and not where a test saw it."""
+    related: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class Update:
+    """What is known after a run."""
+
+    snapshot: Snapshot
+    """The texts that it is about."""
+    findings: tuple[Finding, ...]
+    ran: int
+    """Tests that were run."""
+    left_out: tuple[str, ...] = ()
+    """Tests that the change may concern, and that did not fit the time budget."""
+
+
+Listener = Callable[[Update], None]
+
+
+class ContinuousTests:
+    """The tests of one workspace with their latest results; one run at a time.
+
+    Args:
+        warm: processes that runs may be forked from.
+    """
+
+    def __init__(self, warm: WarmProcesses | None) -> None:
+        self.history = History()
+        self._warm = warm
+        self._running = threading.Lock()
+        self._uncollected: dict[PurePosixPath, CollectionError] = {}
+        self._suspects: dict[str, Suspect] = {}
+        """By failing test, what it points to."""
+
+    def after_edit(
+        self,
+        changed: Collection[PurePosixPath],
+        snapshot: Snapshot,
+        request: TestRequest,
+        cancel: threading.Event,
+        listener: Listener,
+    ) -> None:
+        """Run the tests that an edit may concern; blocks for as long as that takes.
+
+        Args:
+            changed: files that were edited.
+            snapshot: the texts to test.
+            request: interpreter, limits and sandbox; its tests and texts are replaced. Its wall-clock limit is the
+                budget for all of this.
+            cancel: ends it; what was found until then stays.
+            listener: told after each run, from the calling thread.
+
+        Raises:
+            RunnerError: the tests cannot be run; the message says what mends it.
+        """
+        with self._running:
+            deadline = time.monotonic() + request.limits.wall_seconds
+            seconds = FIRST_SECONDS
+            asked: set[str] = set()
+            while not cancel.is_set():
+                state = index_of(snapshot.workspace).state(snapshot.overlay())
+                read = reader(snapshot.workspace, snapshot.overlay())
+                self._forget_missing(state)
+                chosen = self.history.select(changed, state, read, seconds)
+                tests = tuple(test for test in chosen.tests if test not in asked)
+                if not tests:
+                    listener(Update(snapshot, self.findings(snapshot), 0))
+                    return
+                asked |= set(tests)
+                report = self._run(tests, chosen.first, snapshot, request, cancel)
+                if cancel.is_set():
+                    return
+                self.history.note(report, tests, state, read)
+                self._note_collection(tests, report)
+                seconds = deadline - time.monotonic()
+                left_out = chosen.left_out if seconds <= 0 else ()
+                listener(Update(snapshot, self.findings(snapshot), len(report.results), left_out))
+                again = self._localise(report, snapshot, request, cancel)
+                if again is not None:
+                    self.history.note(again, (), state, read)
+                    listener(Update(snapshot, self.findings(snapshot), len(report.results), left_out))
+                if not chosen.left_out or seconds <= 0:
+                    return
+
+    def findings(self, snapshot: Snapshot) -> tuple[Finding, ...]:
+        """Return all that is known to fail, at the places of these texts.
+
+        Args:
+            snapshot: the texts that the latest runs were of.
+        """
+        failing = {
+            test: result
+            for test, result in self.history.results().items()
+            if not result.outcome.ok and result.outcome is not Outcome.SKIPPED
+        }
+        sources = _Sources(snapshot)
+        places = {test: _place(result, sources) for test, result in failing.items()}
+        found = [_uncollected(error) for error in self._uncollected.values()]
+        by_suspect: dict[tuple[PurePosixPath, str], list[str]] = {}
+        for test, place in places.items():
+            suspect = self._suspects.get(test)
+            related: tuple[Place, ...] = ()
+            if suspect is not None:
+                at = _suspected(suspect, failing[test], sources)
+                by_suspect.setdefault((suspect.path, suspect.definition.name), []).append(test)
+                related = (replace(at, text=f"`{suspect.definition.name}` is suspected"),)
+            found.append(Finding(place, (test,), related=related))
+        for (_, name), tests in by_suspect.items():
+            at = _suspected(self._suspects[tests[0]], failing[tests[0]], sources)
+            named = ", ".join(test.partition("::")[2] for test in tests[:3])
+            more = f" and {len(tests) - 3} more" if len(tests) > 3 else ""
+            text = f"`{name}` may be why {named}{more} {'fails' if len(tests) == 1 else 'fail'}"
+            related = tuple(places[test] for test in tests)
+            found.append(Finding(replace(at, text=text), tuple(tests), suspected=True, related=related))
+        return tuple(found)
+
+    def _run(
+        self,
+        tests: tuple[str, ...],
+        first: tuple[str, ...],
+        snapshot: Snapshot,
+        request: TestRequest,
+        cancel: threading.Event,
+    ) -> Report:
+        cheap = describe(request.interpreter).version >= _MONITORING
+        trace: Trace = "functions" if cheap else "no"
+        wanted = replace(request, tests=tests, first=first, files=snapshot.overlay(), trace=trace)
+        return run_tests(wanted, cancel, warm=self._warm)
+
+    def _note_collection(self, tests: Iterable[str], report: Report) -> None:
+        """Keep which files could not be collected, and forget those that now could."""
+        for test in tests:
+            self._uncollected.pop(PurePosixPath(test.partition("::")[0]), None)
+        collected = {PurePosixPath(test.partition("::")[0]) for test in report.results}
+        around = {folder / "conftest.py" for path in collected for folder in path.parents}
+        for path in collected | around:
+            self._uncollected.pop(path, None)
+        self._uncollected |= {error.path: error for error in report.collection_errors}
+
+    def _localise(
+        self,
+        report: Report,
+        snapshot: Snapshot,
+        request: TestRequest,
+        cancel: threading.Event,
+    ) -> Report | None:
+        """Find out what the failing tests point to, in a process of its own.
+
+        Returns:
+            What that says of tests as the first run has it, and of those that pass now; None if there was nothing to
+            find out.
+        """
+        for test in report.results:
+            self._suspects.pop(test, None)
+        failing = frozenset(i for i in report.failed if report.results[i].outcome is not Outcome.NOT_RUN)
+        if not failing or report.seconds > MOST_TRACED_SECONDS:
+            return None
+        files = tuple(dict.fromkeys(test.partition("::")[0] for test in sorted(failing)))
+        limits = replace(request.limits, test_seconds=min(request.limits.test_seconds, TRACED_TEST_SECONDS))
+        wanted = replace(request, tests=files, files=snapshot.overlay(), trace="lines", limits=limits)
+        traced = run_tests(wanted, cancel, warm=self._warm, fork=False)
+        if cancel.is_set():
+            return None
+        for test in failing & traced.failed:
+            suspects = rank(snapshot, frozenset({test}), _with_passing(traced, test), _never(files))
+            if suspects:
+                self._suspects[test] = suspects[0]
+        known = report.results
+        same = {
+            test: result
+            for test, result in traced.results.items()
+            if result.outcome.ok or (test in known and known[test].outcome is result.outcome)
+        }
+        return replace(traced, results=same)
+
+    def _forget_missing(self, state: State) -> None:
+        """Drop what is known of files that are no longer there."""
+        self.history.forget_missing(state)
+        self._uncollected = {path: e for path, e in self._uncollected.items() if path in state.files}
+
+
+class _Sources:
+    """The outlines of a snapshot's files."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._known: dict[PurePosixPath, Source | None] = {}
+
+    def get(self, path: PurePosixPath) -> Source | None:
+        """Return a file's outline; None if it cannot be read."""
+        if path not in self._known:
+            try:
+                self._known[path] = Source(self._snapshot.document(path).text)
+            except TaskError:
+                self._known[path] = None
+        return self._known[path]
+
+
+def _never(files: Collection[str]) -> Callable[[PurePosixPath], bool]:
+    return lambda path: is_test_code(path, files)
+
+
+def _with_passing(traced: Report, test: str) -> Report:
+    """Return a report of one failing test and all that pass."""
+    results = {i: r for i, r in traced.results.items() if i == test or r.outcome.ok}
+    return replace(traced, results=results)
+
+
+def _place(result: TestResult, sources: _Sources) -> Place:
+    """Return where a test's own file saw it fail: the innermost of its lines in the traceback, else its `def`."""
+    path = PurePosixPath(result.id.partition("::")[0])
+    failure = result.failure or Failure(str(result.outcome), "")
+    text = f"{result.id.partition('::')[2]} {_verb(result.outcome)}: {_explanation(failure)}"
+    own = [frame for frame in failure.frames if frame.path == path]
+    if own:
+        return Place(path, own[-1].line, text)
+    source = sources.get(path)
+    ids = node_ids(source, path) if source is not None else {}
+    start, _ = ids.get(result.id.partition("[")[0], (1, 1))
+    return Place(path, start, text)
+
+
+def _verb(outcome: Outcome) -> str:
+    if outcome is Outcome.TIMEOUT:
+        return "does not end"
+    return "ended the test process" if outcome is Outcome.CRASHED else "fails"
+
+
+def _explanation(failure: Failure) -> str:
+    """Return why a test fails, with the values that its assertion saw."""
+    lines = [line[1:].strip() for line in failure.detail.splitlines() if line.startswith("E ")]
+    wheres = [line for line in lines[1:] if line.startswith("+")]
+    return "\n".join([failure.message, *(line.replace("+ ", " ", 1).strip() for line in wheres[:3])])
+
+
+def _suspected(suspect: Suspect, result: TestResult, sources: _Sources) -> Place:
+    """Return the line of a suspect that the traceback names, else that of its `def`."""
+    frames: tuple[Frame, ...] = result.failure.frames if result.failure else ()
+    definition = suspect.definition
+    source = sources.get(suspect.path)
+    if source is not None:  # as it stands now: an edit above it may have moved it
+        definition = next((d for d in source.definitions if d.name == definition.name), definition)
+    inside = [
+        f.line for f in frames if f.path == suspect.path and definition.start <= f.line <= definition.end
+    ]
+    return Place(suspect.path, inside[-1] if inside else definition.header)
+
+
+def _uncollected(error: CollectionError) -> Finding:
+    """Return where a file could not be imported: the innermost workspace line of the traceback."""
+    frames = error.failure.frames
+    text = f"{error.path} cannot be collected: {error.failure.message}"
+    if not frames:
+        return Finding(Place(error.path, 1, text), ())
+    inner = frames[-1]
+    own = [frame for frame in frames if frame.path == error.path]
+    related = (Place(error.path, own[-1].line, "imported here"),) if own and own[-1] != inner else ()
+    return Finding(Place(inner.path, inner.line, text), (), related=related)
+
+
+def by_file(findings: Iterable[Finding]) -> Mapping[PurePosixPath, list[Finding]]:
+    """Return findings by the file that they are shown in."""
+    found: dict[PurePosixPath, list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.place.path, []).append(finding)
+    return found
