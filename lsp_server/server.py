@@ -17,7 +17,7 @@ def create_server() -> CompanionServer:
     # Not at the top: the LSP library is slow to load, and `initialize` has its answer before.
     from lsprotocol import types
 
-    from lsp_server.features import code_actions, commands, configuration, lifecycle
+    from lsp_server.features import code_actions, commands, configuration, diagnostics, lifecycle, on_save
     from lsp_server.features.session import CompanionServer
 
     server = CompanionServer()
@@ -25,6 +25,8 @@ def create_server() -> CompanionServer:
         (types.INITIALIZE, configuration.initialize),
         (types.INITIALIZED, configuration.initialized),
         (types.WORKSPACE_DID_CHANGE_CONFIGURATION, configuration.changed),
+        (types.TEXT_DOCUMENT_DID_SAVE, on_save.saved),
+        (types.TEXT_DOCUMENT_DID_CHANGE, diagnostics.text_changed),
         (types.WINDOW_WORK_DONE_PROGRESS_CANCEL, commands.progress_cancelled),
         (types.SHUTDOWN, lifecycle.shutdown),
         (types.EXIT, lifecycle.exit),

@@ -18,6 +18,12 @@ def open_document(server: CompanionServer, uri: str) -> TextDocument | None:
     return document
 
 
+def same_uri(uri: str) -> str:
+    """Return a file's uri as we write it, however the client does."""
+    path = to_fs_path(uri)
+    return Path(path).as_uri() if path else uri
+
+
 def is_python_file(uri: str) -> bool:
     """Whether a uri is a Python source file on disk; stubs (.pyi) and notebook cells are not."""
     return urlsplit(uri).scheme == "file" and unquote(urlsplit(uri).path).endswith(".py")

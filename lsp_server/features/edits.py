@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lsprotocol import types
 from pygls.workspace import PositionCodec
@@ -69,6 +70,14 @@ def rebase(before: str, after: str, current: str, region: Region) -> str | None:
             return None
         now[start + moved[0] : end + moved[0]] = [text]
     return "".join(now)
+
+
+@lru_cache(maxsize=8)
+def unchanged(before: str, after: str) -> tuple[tuple[int, int, int], ...]:
+    """Return the runs of lines that two texts share: first line and the line after the last (from 0) of the first text,
+    and how far they have moved."""
+    codes = _opcodes(lines_of(before), lines_of(after))
+    return tuple((a, b, c - a) for tag, a, b, c, _ in codes if tag == "equal")
 
 
 def text_edits(before: str, after: str, codec: PositionCodec) -> list[types.TextEdit]:

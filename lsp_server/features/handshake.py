@@ -18,7 +18,7 @@ COMMANDS = ("oci.generate", "oci.fix", "oci.fixTest", "oci.cancel", "oci.applyPr
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
 ENCODINGS = ("utf-8", "utf-16", "utf-32")
 """Position encodings that are spoken: the client's first choice among them, UTF-16 if it says nothing."""
-NO_SAVING = {"willSave": False, "willSaveWaitUntil": False, "save": False}
+SAVING = {"willSave": False, "willSaveWaitUntil": False, "save": True}
 
 
 def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "capabilities": {
             "positionEncoding": next((e for e in offered if e in ENCODINGS), "utf-16"),
-            "textDocumentSync": {"openClose": True, "change": 1, **NO_SAVING},
+            "textDocumentSync": {"openClose": True, "change": 1, **SAVING},
             "codeActionProvider": {"codeActionKinds": list(CODE_ACTION_KINDS), "resolveProvider": False},
             "executeCommandProvider": {"commands": list(COMMANDS)},
             "workspace": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from lsp_server.features import on_save
 from lsp_server.features.session import CompanionServer
 
 STOP_SECONDS = 2.0
@@ -14,7 +15,7 @@ async def shutdown(server: CompanionServer, _params: None) -> None:
     """Stop all work."""
     server.shut_down = True
     server.cancel_all()
-    tasks = [work.task for work in server.works.values() if work.task is not None]
+    tasks = [work.task for work in server.works.values() if work.task is not None] + on_save.stop(server)
     if tasks:
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
     for offer in server.offers:
@@ -25,3 +26,4 @@ def exit(server: CompanionServer, _params: None) -> None:
     """Stop what a client left running that never sent `shutdown`."""
     server.leaving = True
     server.cancel_all()
+    on_save.stop(server)

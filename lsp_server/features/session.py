@@ -21,6 +21,9 @@ from lsp_server.settings import Settings
 if TYPE_CHECKING:
     from pygls.server import ServerErrors
 
+    from lsp_server.features.diagnostics import Shown
+    from lsp_server.features.on_save import Watched
+
 _SNAKE = re.compile(r"([A-Z])")
 KEPT_PROPOSALS = 20
 """Proposals that were not applied and can still be; the oldest goes when there is one more."""
@@ -58,6 +61,11 @@ class CompanionServer(LanguageServer):
         """Proposals that the user is being asked about."""
         self.proposals: dict[str, Proposal] = {}
         """Proposals that were not applied, by token, the oldest first."""
+
+        self.watched: dict[Path, Watched] = {}
+        """Workspaces whose tests are run on save, by root."""
+        self.shown: dict[str, Shown] = {}
+        """What diagnostics show, by uri."""
 
         self.shut_down = False
         """The client has asked for `shutdown`."""

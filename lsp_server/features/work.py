@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lsp_server.refine.events import Listener
     from lsp_server.refine.proposal import Proposal
     from lsp_server.refine.task import Request
+    from runner.request import TestRequest
     from runner.warm import WarmProcesses
 
 
@@ -39,14 +40,38 @@ def propose(
     """
     # Loaded with the first request: the server itself has to be up at once.
     from lsp_server.refine.loop import Options, refine
-    from runner.interpreter import find_interpreter
-    from runner.request import Limits, Sandboxing
 
+    tests = test_request(request.snapshot.workspace, settings)
     options = Options(
-        interpreter=find_interpreter(request.snapshot.workspace, settings.interpreter),
+        interpreter=tests.interpreter,
         rounds=settings.rounds,
         candidates=settings.candidates,
         time_limit=settings.timeLimit,
+        test_args=tests.test_args,
+        limits=tests.limits,
+        sandbox=tests.sandbox,
+        warm=warm_processes(),
+    )
+    return refine(request, choose_engine(settings, notice), options, cancel, listener)
+
+
+def test_request(workspace: Path, settings: Settings) -> TestRequest:
+    """Return how tests of a workspace are run; which of them, and on what texts, is left open.
+
+    Args:
+        workspace: the project's root.
+        settings: the user's.
+
+    Raises:
+        InterpreterError: the setting names no interpreter, or none is found.
+    """
+    from runner.interpreter import find_interpreter
+    from runner.request import Limits, Sandboxing, TestRequest
+
+    return TestRequest(
+        workspace,
+        (),
+        find_interpreter(workspace, settings.interpreter),
         test_args=settings.testArgs,
         limits=Limits(test_seconds=settings.testTimeout, wall_seconds=settings.runTimeout),
         sandbox=Sandboxing(
@@ -55,13 +80,11 @@ def propose(
             readable=[Path(path) for path in settings.sandbox.readable],
             writable=[Path(folder) for folder in settings.sandbox.writable],
         ),
-        warm=_warm_processes(),
     )
-    return refine(request, choose_engine(settings, notice), options, cancel, listener)
 
 
 @lru_cache(maxsize=1)
-def _warm_processes() -> WarmProcesses:
+def warm_processes() -> WarmProcesses:
     """Those of this process, with which they end."""
     from runner.warm import WarmProcesses
 

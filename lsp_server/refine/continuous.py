@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -60,7 +60,7 @@ class Update:
     """The texts that it is about."""
     findings: tuple[Finding, ...]
     ran: int
-    """Tests that were run."""
+    """Tests that were run since the last update."""
     left_out: tuple[str, ...] = ()
     """Tests that the change may concern, and that did not fit the time budget."""
 
@@ -129,7 +129,7 @@ class ContinuousTests:
                 again = self._localise(report, snapshot, request, cancel)
                 if again is not None:
                     self.history.note(again, (), state, read)
-                    listener(Update(snapshot, self.findings(snapshot), len(report.results), left_out))
+                    listener(Update(snapshot, self.findings(snapshot), 0, left_out))
                 if not chosen.left_out or seconds <= 0:
                     return
 
@@ -307,11 +307,3 @@ def _uncollected(error: CollectionError) -> Finding:
     own = [frame for frame in frames if frame.path == error.path]
     related = (Place(error.path, own[-1].line, "imported here"),) if own and own[-1] != inner else ()
     return Finding(Place(inner.path, inner.line, text), (), related=related)
-
-
-def by_file(findings: Iterable[Finding]) -> Mapping[PurePosixPath, list[Finding]]:
-    """Return findings by the file that they are shown in."""
-    found: dict[PurePosixPath, list[Finding]] = {}
-    for finding in findings:
-        found.setdefault(finding.place.path, []).append(finding)
-    return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from lsprotocol import types
 from pygls.protocol import default_converter
+from pygls.uris import to_fs_path
 from pytest_lsp import LanguageClient, client_capabilities
 from pytest_lsp.client import register_lsp_features
 from pytest_lsp.protocol import LanguageClientProtocol
@@ -36,12 +37,16 @@ class Editor(LanguageClient):
         self.buffers: dict[str, tuple[int, str]] = {}
         self.edits: list[types.WorkspaceEdit] = []
         """What the server has asked to be applied."""
+        self.diagnostic_versions: dict[str, int | None] = {}
         self.questions: list[types.ShowMessageRequestParams] = []
         self.answers: list[str | None] = []
         """What the user will click, in turn."""
         # pygls marks what it is given, which a bound method does not allow.
         self.feature(types.WORKSPACE_APPLY_EDIT)(lambda params: self._apply(params))
         self.feature(types.WINDOW_SHOW_MESSAGE_REQUEST)(self._asker())
+        # pytest-lsp's own drops the version.
+        del self.protocol.fm.features[types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS]
+        self.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda params: self._show(params))
         self.feature(types.CLIENT_REGISTER_CAPABILITY)(lambda params: None)
 
     async def start(
@@ -65,6 +70,12 @@ class Editor(LanguageClient):
             )
         )
 
+    def _show(self, params: types.PublishDiagnosticsParams) -> None:
+        if params.version is not None and params.uri in self.buffers:
+            assert params.version <= self.buffers[params.uri][0]
+        self.diagnostics[params.uri] = params.diagnostics
+        self.diagnostic_versions[params.uri] = params.version
+
     def open(self, path: Path, text: str | None = None, language: str = "python") -> str:
         """Open a file, or a buffer with another text; return its uri."""
         uri = path.as_uri()
@@ -80,6 +91,11 @@ class Editor(LanguageClient):
         self.buffers[uri] = (version, text)
         identifier = types.VersionedTextDocumentIdentifier(version, uri)
         self.text_document_did_change(types.DidChangeTextDocumentParams(identifier, [TEXT_SYNC(text)]))
+
+    def save(self, uri: str) -> None:
+        """Write a buffer to disk."""
+        Path(to_fs_path(uri)).write_bytes(self.text(uri).encode())  # type: ignore[arg-type]
+        self.text_document_did_save(types.DidSaveTextDocumentParams(types.TextDocumentIdentifier(uri)))
 
     def close_buffer(self, uri: str) -> None:
         """Close a buffer."""

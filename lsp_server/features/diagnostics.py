@@ -1,0 +1,131 @@
+"""What the tests say, as diagnostics; each is about the text that the editor has now, or is not shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from lsp_server.features import documents
+from lsp_server.features.edits import lines_of, unchanged
+from lsp_server.features.session import CompanionServer
+from lsp_server.refine.task import Snapshot, TaskError
+
+if TYPE_CHECKING:
+    from lsp_server.refine.continuous import Finding, Place, Update
+
+SOURCE = "oci"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown in a file."""
+
+    snapshot: Snapshot
+    """The texts that were tested."""
+    findings: tuple[Finding, ...]
+
+
+def show(server: CompanionServer, update: Update) -> None:
+    """Show what is known after a run, and no longer what was known before.
+
+    Args:
+        server: whose client shows it.
+        update: of one workspace.
+    """
+    root = update.snapshot.workspace
+    by_file: dict[PurePosixPath, list[Finding]] = {}
+    for finding in update.findings:
+        by_file.setdefault(finding.place.path, []).append(finding)
+    found = {
+        documents.uri_of(root, path): Shown(update.snapshot, tuple(findings))
+        for path, findings in by_file.items()
+    }
+    gone = [
+        uri for uri, shown in server.shown.items() if shown.snapshot.workspace == root and uri not in found
+    ]
+    for uri in gone:
+        del server.shown[uri]
+        _publish(server, uri, [])
+    server.shown |= found
+    for uri in found:
+        refresh(server, uri)
+
+
+def refresh(server: CompanionServer, uri: str) -> None:
+    """Show a file's diagnostics at the places that their lines have now; those whose lines were edited are left out."""
+    shown = server.shown.get(uri)
+    if shown is not None:
+        made = (_diagnostic(server, shown.snapshot, finding) for finding in shown.findings)
+        _publish(server, uri, [each for each in made if each is not None])
+
+
+def text_changed(server: CompanionServer, params: types.DidChangeTextDocumentParams) -> None:
+    """Let diagnostics follow their lines while the user types."""
+    refresh(server, documents.same_uri(params.text_document.uri))
+
+
+def clear(server: CompanionServer) -> None:
+    """Take everything back."""
+    for uri in [*server.shown]:
+        del server.shown[uri]
+        _publish(server, uri, [])
+
+
+def _publish(server: CompanionServer, uri: str, diagnostics: list[types.Diagnostic]) -> None:
+    buffer = documents.open_document(server, uri)
+    server.text_document_publish_diagnostics(
+        types.PublishDiagnosticsParams(
+            uri=buffer.uri if buffer else uri,
+            diagnostics=diagnostics,
+            version=buffer.version if buffer else None,
+        )
+    )
+
+
+def _diagnostic(server: CompanionServer, snapshot: Snapshot, finding: Finding) -> types.Diagnostic | None:
+    where = _range(server, snapshot, finding.place)
+    if where is None:
+        return None
+    related = []
+    if server.supports("textDocument", "publishDiagnostics", "relatedInformation"):
+        for place in finding.related:
+            if (there := _range(server, snapshot, place)) is not None:
+                uri = documents.uri_of(snapshot.workspace, place.path)
+                related.append(
+                    types.DiagnosticRelatedInformation(types.Location(uri, there), place.text or "seen here")
+                )
+    severity = types.DiagnosticSeverity.Warning if finding.suspected else types.DiagnosticSeverity.Error
+    return types.Diagnostic(
+        range=where,
+        message=finding.place.text,
+        severity=severity,
+        source=SOURCE,
+        code="suspected" if finding.suspected else "test" if finding.tests else "collection",
+        related_information=related or None,
+        data={"test": finding.tests[0]} if finding.tests else None,
+    )
+
+
+def _range(server: CompanionServer, snapshot: Snapshot, place: Place) -> types.Range | None:
+    """Return where a line of the tested text is now, without the white space around it; None if it was edited."""
+    try:
+        before = snapshot.document(place.path).text
+    except TaskError:
+        before = ""
+    buffer = documents.open_document(server, documents.uri_of(snapshot.workspace, place.path))
+    text = buffer.source if buffer is not None else before
+    index = place.line - 1
+    if text != before:
+        moved = (by for first, end, by in unchanged(before, text) if first <= index < end)
+        if (by := next(moved, None)) is None:
+            return None
+        index += by
+    now = lines_of(text)
+    line = now[index] if index < len(now) else ""
+    shown = line.rstrip()
+    indent = shown[: len(shown) - len(shown.lstrip())]
+    units = server.workspace.position_codec.client_num_units
+    return types.Range(types.Position(index, units(indent)), types.Position(index, max(units(shown), 1)))

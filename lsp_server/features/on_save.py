@@ -1,0 +1,120 @@
+"""On save: the tests that an edit may concern are run, and what fails is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from lsp_server.features import configuration, diagnostics, documents, work
+from lsp_server.features.session import CompanionServer
+from lsp_server.refine.task import TaskError
+
+if TYPE_CHECKING:
+    from lsp_server.refine.continuous import ContinuousTests, Update
+
+DEBOUNCE_SECONDS = 0.15
+"""How long further saves are waited for."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Watched:
+    """A workspace whose tests are run as it changes."""
+
+    tests: ContinuousTests
+    changed: set[PurePosixPath] = field(default_factory=set)
+    """Files whose change no run has taken in yet."""
+    cancel: threading.Event = field(default_factory=threading.Event)
+    """Ends the run that is under way."""
+    task: asyncio.Task[None] | None = None
+    told: str = ""
+    """Why its tests could not be run, as the user has been told."""
+
+
+def saved(server: CompanionServer, params: types.DidSaveTextDocumentParams) -> None:
+    """Run the tests that a saved file may concern, instead of those that are running."""
+    if not server.trusted:
+        return
+    try:
+        root, path = documents.locate(server, params.text_document.uri)
+    except TaskError:
+        return
+    watched = server.watched.get(root)
+    if watched is None:
+        from lsp_server.refine.continuous import (
+            ContinuousTests,  # not before it is needed: it is slow to load
+        )
+
+        watched = server.watched[root] = Watched(ContinuousTests(work.warm_processes()))
+    watched.changed.add(path)
+    watched.cancel.set()
+    previous, watched.cancel = watched.task, threading.Event()
+    watched.task = asyncio.ensure_future(_run(server, root, watched, watched.cancel, previous))
+
+
+def stop(server: CompanionServer) -> list[asyncio.Task[None]]:
+    """End all runs; return what is to be waited for."""
+    for watched in server.watched.values():
+        watched.cancel.set()
+    return [watched.task for watched in server.watched.values() if watched.task is not None]
+
+
+async def _run(
+    server: CompanionServer,
+    root: Path,
+    watched: Watched,
+    cancel: threading.Event,
+    previous: asyncio.Task[None] | None,
+) -> None:
+    await asyncio.sleep(DEBOUNCE_SECONDS)
+    if previous is not None and not previous.done():
+        await asyncio.wait([previous])
+    await configuration.settled(server)
+    if cancel.is_set():
+        return  # a later save takes this one along
+    if server.settings.onSave == "off":
+        diagnostics.clear(server)
+        return
+    changed, watched.changed = watched.changed, set()
+    loop = asyncio.get_running_loop()
+    snapshot = documents.snapshot(server, root)
+
+    def listener(update: Update) -> None:
+        loop.call_soon_threadsafe(_show, server, cancel, update)
+
+    try:
+        request = await asyncio.to_thread(work.test_request, root, server.settings)
+        await asyncio.to_thread(watched.tests.after_edit, changed, snapshot, request, cancel, listener)
+        watched.told = ""
+    except Exception as error:
+        _tell(server, watched, error)
+    finally:
+        if cancel.is_set():
+            watched.changed |= changed
+
+
+def _show(server: CompanionServer, cancel: threading.Event, update: Update) -> None:
+    if cancel.is_set():
+        return
+    failing = sum(1 for finding in update.findings if not finding.suspected)
+    if update.ran:
+        server.log(f"{update.ran} tests were run after the save; {failing} problems are known.")
+    if update.left_out:
+        server.log(f"Not run, for they take too long together: {', '.join(update.left_out[:5])}")
+    diagnostics.show(server, update)
+
+
+def _tell(server: CompanionServer, watched: Watched, error: Exception) -> None:
+    """Say once why tests cannot be run: the next save would only say it again."""
+    if not work.is_told(error):
+        log.error("the tests could not be run after a save", exc_info=error)
+    if str(error) != watched.told:
+        watched.told = str(error)
+        server.say(f"The tests were not run: {error}", types.MessageType.Warning)

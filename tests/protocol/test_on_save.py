@@ -1,0 +1,157 @@
+"""Save, diagnostic, fix, save, no diagnostic: with a real server process and real test runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from lsprotocol import types
+
+from tests.protocol.conftest import CALC, TEST_CALC
+from tests.protocol.editor import Editor
+from tests.protocol.endpoint import Endpoint
+
+FIXED = CALC.replace("a - b", "a + b")
+
+
+def shown(editor: Editor, uri: str) -> list[types.Diagnostic]:
+    return list(editor.diagnostics.get(uri, []))
+
+
+async def test_a_failure_is_shown_at_both_places_and_goes_when_it_is_mended(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    await editor.start(project, settings=settings)
+    calc, test = editor.open(project / "calc.py"), editor.open(project / "test_calc.py")
+    editor.save(calc)
+    await editor.until("both", lambda: shown(editor, calc) and shown(editor, test))
+    (seen,), (suspected,) = shown(editor, test), shown(editor, calc)
+    assert seen.message == "TestCalc::test_add fails: AssertionError: assert -1 == 5\nwhere -1 = add(2, 3)"
+    assert (seen.severity, seen.source) == (types.DiagnosticSeverity.Error, "oci")
+    assert seen.range == types.Range(types.Position(5, 8), types.Position(5, 29))
+    assert suspected.severity == types.DiagnosticSeverity.Warning
+    assert suspected.message == "`add` may be why TestCalc::test_add fails"
+    assert suspected.range == types.Range(types.Position(0, 0), types.Position(0, 14))
+    assert suspected.related_information is not None
+    assert [(i.location.uri, i.location.range.start.line) for i in suspected.related_information] == [
+        (test, 5)
+    ]
+    await editor.until("the link back", lambda: shown(editor, test)[0].related_information)
+
+    actions = await editor.actions(calc, 0, diagnostics=[suspected])
+    assert [a["title"] for a in actions] == ["Fix failing test with OCI"]
+    await editor.command(actions[0]["command"]["command"], **actions[0]["command"]["arguments"][0])
+    await editor.until("the edit", lambda: editor.text(calc) == FIXED)
+    editor.save(calc)
+    await editor.until("nothing to show", lambda: not shown(editor, calc) and not shown(editor, test))
+
+
+async def test_diagnostics_follow_their_lines_and_go_with_them(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    await editor.start(project, settings=settings)
+    test = editor.open(project / "test_calc.py")
+    editor.save(test)
+    await editor.until("it", lambda: shown(editor, test))
+    text = editor.text(test)
+    editor.type(test, "# one\n# two\n" + text)
+    await editor.until("it to follow", lambda: [d.range.start.line for d in shown(editor, test)] == [7])
+    assert editor.diagnostic_versions[test] == 2
+    editor.type(test, "# one\n# two\n" + text.replace("== 5", "== 6"))
+    await editor.until("it to go", lambda: not shown(editor, test))
+    editor.type(test, text)
+    await editor.until(
+        "it to be there again", lambda: [d.range.start.line for d in shown(editor, test)] == [5]
+    )
+
+
+async def test_positions_are_counted_as_the_client_counts(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    (project / "test_calc.py").write_text(TEST_CALC.replace("add(2, 3) == 5", "'😀' and add(2, 3) == 5"))
+    await editor.start(project, settings=settings)
+    test = editor.open(project / "test_calc.py")
+    editor.save(test)
+    await editor.until("it", lambda: shown(editor, test))
+    line = editor.text(test).splitlines()[5]
+    assert shown(editor, test)[0].range.end.character == len(line.encode("utf-16-le")) // 2
+
+
+async def test_syntax_errors_are_shown_where_they_are(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    await editor.start(project, settings=settings)
+    calc = editor.open(project / "calc.py", CALC + "\ndef broken(:\n    pass\n")
+    editor.save(calc)
+    await editor.until("it", lambda: shown(editor, calc))
+    (error,) = shown(editor, calc)
+    assert error.range.start.line == 7
+    assert error.code == "collection"
+    assert "SyntaxError" in error.message
+    editor.type(calc, FIXED)
+    editor.save(calc)
+    await editor.until("it to go", lambda: not shown(editor, calc))
+
+
+async def test_a_later_save_takes_the_place_of_a_run(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    slow = TEST_CALC + "\n\ndef test_slow():\n    import time\n    time.sleep(60)\n"
+    (project / "test_calc.py").write_text(slow)
+    await editor.start(project, settings={**settings, "testTimeout": 100, "runTimeout": 200})
+    calc, test = editor.open(project / "calc.py"), editor.open(project / "test_calc.py")
+    editor.save(calc)
+    assert editor._server is not None
+    server = psutil.Process(editor._server.pid)
+    await editor.until("the tests' processes", lambda: server.children(recursive=True))
+    editor.type(test, TEST_CALC)
+    editor.save(test)
+    await editor.until("it", lambda: shown(editor, test))
+    assert len(shown(editor, test)) == 1
+
+
+@pytest.mark.parametrize("way", ["setting", "trust"])
+async def test_nothing_runs_where_the_user_does_not_want_it(
+    editor: Editor, project: Path, settings: dict[str, Any], way: str
+) -> None:
+    off = {"onSave": "off"} if way == "setting" else {}
+    await editor.start(project, settings={**settings, **off}, options={"trusted": way != "trust"})
+    calc = editor.open(project / "calc.py")
+    editor.save(calc)
+    assert editor._server is not None
+    server = psutil.Process(editor._server.pid)
+    await asyncio.sleep(2)
+    assert not server.children(recursive=True)
+    assert not editor.diagnostics
+
+
+async def test_why_tests_cannot_be_run_is_said_once(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    await editor.start(project, settings={**settings, "interpreter": "nowhere/python"})
+    calc = editor.open(project / "calc.py")
+    for _ in range(2):
+        editor.save(calc)
+        await editor.until("a message", lambda: editor.said("The tests were not run"))
+        await asyncio.sleep(1)
+    assert sum("were not run" in message.message for message in editor.messages) == 1
+
+
+async def test_the_end_leaves_no_process(project: Path, settings: dict[str, Any], endpoint: Endpoint) -> None:
+    (project / "calc.py").write_text(CALC.replace("return a - b", "while True: pass"))
+    editor = Editor()
+    await editor.start(project, settings={**settings, "testTimeout": 100})
+    calc = editor.open(project / "calc.py")
+    editor.save(calc)
+    assert editor._server is not None
+    server = psutil.Process(editor._server.pid)
+    await editor.until("the tests' processes", lambda: server.children(recursive=True))
+    family = server.children(recursive=True)
+    await editor.shutdown_session()
+    await editor.stop()
+    await editor.until(
+        "no process", lambda: not any(p.is_running() and p.status() != "zombie" for p in family)
+    )
