@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from runner.index import MODULE, Parts, State, configures, digest_of, parts_of
 from runner.report import ALL, Footprint, Outcome, Report, Stop, TestResult
 
+_UNKNOWN_SECONDS = 1.0
+"""What a file is taken to need that was never run."""
 Read = Callable[[PurePosixPath], bytes]
 """Returns a file's content as it is now; raises OSError if it has none."""
 
@@ -174,7 +175,6 @@ class History:
         for test in results:
             by_file.setdefault(PurePosixPath(test.partition("::")[0]), set()).add(test)
         wanted = {each: None for path in changed for each in state.test_files(path)}
-        usual = statistics.median([result.seconds for result in results.values()] or [0.0])
         offers: list[_Offer] = []
         for path, tests in by_file.items():
             concerned = tests & stale
@@ -183,11 +183,11 @@ class History:
             if concerned == tests:
                 wanted[path] = None  # its new tests are found as well
             else:
-                offers += (_Offer.of(test, [results[test]], usual) for test in concerned)
-        for path in wanted:
+                offers += (_Offer.of(test, [results[test]]) for test in concerned)
+        for place, path in enumerate(wanted):
             tests = by_file.get(path, set())
             if tests <= stale:
-                offers.append(_Offer.of(str(path), [results[test] for test in tests], usual))
+                offers.append(_Offer.of(str(path), [results[test] for test in tests], place))
         whole = {offer.test for offer in offers}
         offers = [o for o in offers if "::" not in o.test or o.test.partition("::")[0] not in whole]
         offers.sort()
@@ -216,13 +216,15 @@ class _Offer:
 
     passes: bool
     seconds: float
+    place: int
+    """Among the files that go with what was edited, the nearest first."""
     test: str
 
     @classmethod
-    def of(cls, test: str, results: Collection[TestResult], usual: float) -> _Offer:
-        """Make one of what is known of its tests; where that is nothing, it takes as long as one usually does."""
-        seconds = sum(result.seconds for result in results) if results else usual
-        return cls(not any(map(_failed, results)), seconds, test)
+    def of(cls, test: str, results: Collection[TestResult], place: int = 0) -> _Offer:
+        """Make one of what is known of its tests."""
+        seconds = sum(result.seconds for result in results) if results else _UNKNOWN_SECONDS
+        return cls(not any(map(_failed, results)), seconds, place, test)
 
 
 class _Noting:

@@ -20,7 +20,7 @@ from runner.request import TestRequest, Trace
 from runner.run import run_tests
 from runner.warm import WarmProcesses
 
-FIRST_SECONDS = 2.0
+FIRST_SECONDS = 0.5
 """Tests that take longer together are run in two goes, so that what failed last is known soon."""
 TRACED_TEST_SECONDS = 3.0
 MOST_TRACED_SECONDS = 20.0
