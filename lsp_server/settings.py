@@ -52,8 +52,9 @@ class Settings:
     """Replies tried per round."""
     timeLimit: float = 120.0
     """Seconds for one request."""
-    onSave: Literal["off", "test"] = "test"
-    """`test` runs the tests that a saved file may concern, and shows what fails; `off` runs nothing unasked."""
+    onSave: Literal["off", "test", "refine"] = "test"
+    """`test` runs the tests that a saved file may concern, and shows what fails; `refine` also works on a repair in the
+    background, so that it is ready when it is asked for; `off` runs nothing unasked."""
     interpreter: str = ""
     """Python that runs the tests; empty: `.venv`, `VIRTUAL_ENV`, then PATH."""
     testArgs: tuple[str, ...] = ()

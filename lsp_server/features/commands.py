@@ -11,7 +11,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from lsp_server.features import configuration, documents, progress, proposals, work
+from lsp_server.features import ahead, configuration, documents, progress, proposals, work
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
@@ -116,9 +116,14 @@ async def _work(server: CompanionServer, started: Work, title: str, request: Req
         try:
             await configuration.settled(server)
             narrator = progress.Narrator(display, asyncio.get_running_loop())
-            proposal = await asyncio.to_thread(
-                work.propose, request, server.settings, started.cancel, narrator, narrator.notice
-            )
+            ahead.stop(server)
+            ready = ahead.take(server, request)
+            if ready is not None and await asyncio.to_thread(ahead.still_true, ready, request):
+                proposal = ready.proposal
+            else:
+                proposal = await asyncio.to_thread(
+                    work.propose, request, server.settings, started.cancel, narrator, narrator.notice
+                )
             if started.cancel.is_set():
                 raise Cancelled
             ending = proposal.receipt.verdict.reason

@@ -63,7 +63,8 @@ def refresh(server: CompanionServer, uri: str) -> None:
 
 
 def text_changed(server: CompanionServer, params: types.DidChangeTextDocumentParams) -> None:
-    """Let diagnostics follow their lines while the user types."""
+    """Let diagnostics follow their lines while the user types, and end what works on the text before that."""
+    server.ahead_cancel.set()
     refresh(server, documents.same_uri(params.text_document.uri))
 
 

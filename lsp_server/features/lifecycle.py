@@ -16,6 +16,7 @@ async def shutdown(server: CompanionServer, _params: None) -> None:
     server.shut_down = True
     server.cancel_all()
     tasks = [work.task for work in server.works.values() if work.task is not None] + on_save.stop(server)
+    tasks += [server.ahead] if server.ahead is not None else []
     if tasks:
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
     for offer in server.offers:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.features import configuration, diagnostics, documents, work
+from lsp_server.features import ahead, configuration, diagnostics, documents, work
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import TaskError
 
@@ -53,6 +53,7 @@ def saved(server: CompanionServer, params: types.DidSaveTextDocumentParams) -> N
         )
 
         watched = server.watched[root] = Watched(ContinuousTests(work.warm_processes()))
+    ahead.stop(server)
     watched.changed.add(path)
     watched.cancel.set()
     previous, watched.cancel = watched.task, threading.Event()
@@ -93,6 +94,10 @@ async def _run(
         request = await asyncio.to_thread(work.test_request, root, server.settings)
         await asyncio.to_thread(watched.tests.after_edit, changed, snapshot, request, cancel, listener)
         watched.told = ""
+        if server.settings.onSave == "refine" and not cancel.is_set() and not server.works:
+            failing = await asyncio.to_thread(watched.tests.findings, snapshot)
+            if any(finding.tests for finding in failing):
+                ahead.begin(server, root, changed)
     except Exception as error:
         _tell(server, watched, error)
     finally:

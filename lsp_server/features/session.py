@@ -21,6 +21,7 @@ from lsp_server.settings import Settings
 if TYPE_CHECKING:
     from pygls.server import ServerErrors
 
+    from lsp_server.features.ahead import Ready
     from lsp_server.features.diagnostics import Shown
     from lsp_server.features.on_save import Watched
 
@@ -66,6 +67,11 @@ class CompanionServer(LanguageServer):
         """Workspaces whose tests are run on save, by root."""
         self.shown: dict[str, Shown] = {}
         """What diagnostics show, by uri."""
+        self.ahead: asyncio.Task[None] | None = None
+        """The repair that is made unasked."""
+        self.ahead_cancel = threading.Event()
+        self.ready: Ready | None = None
+        """The latest repair that was made unasked."""
 
         self.shut_down = False
         """The client has asked for `shutdown`."""
@@ -102,6 +108,7 @@ class CompanionServer(LanguageServer):
 
     def cancel_all(self) -> None:
         """Stop all work: the model at its next token, the tests at once."""
+        self.ahead_cancel.set()
         for work in self.works.values():
             work.cancel.set()
 

@@ -25,6 +25,8 @@ def propose(
     cancel: threading.Event,
     listener: Listener,
     notice: Callable[[str], None],
+    *,
+    background: bool = False,
 ) -> Proposal:
     """Work on a request; blocks for as long as that takes.
 
@@ -34,6 +36,7 @@ def propose(
         cancel: stops decoding at the next token and kills the tests.
         listener: told of every step.
         notice: told what is being waited for.
+        background: our own engine does everything else first.
 
     Raises:
         TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
@@ -52,7 +55,7 @@ def propose(
         sandbox=tests.sandbox,
         warm=warm_processes(),
     )
-    return refine(request, choose_engine(settings, notice), options, cancel, listener)
+    return refine(request, choose_engine(settings, notice, background=background), options, cancel, listener)
 
 
 def test_request(workspace: Path, settings: Settings) -> TestRequest:
@@ -91,12 +94,13 @@ def warm_processes() -> WarmProcesses:
     return WarmProcesses()
 
 
-def choose_engine(settings: Settings, notice: Callable[[str], None]) -> Engine:
+def choose_engine(settings: Settings, notice: Callable[[str], None], *, background: bool = False) -> Engine:
     """Return the user's endpoint if there is one, else our own engine.
 
     Args:
         settings: the user's.
         notice: told what is being waited for.
+        background: our own engine does everything else first.
 
     Raises:
         EngineError: the endpoint is not a URL.
@@ -110,7 +114,7 @@ def choose_engine(settings: Settings, notice: Callable[[str], None]) -> Engine:
     from lsp_server.models import catalog, store
 
     model = store.entry(settings.model or catalog.DEFAULT).id
-    return LocalEngine(model, settings.engine.idleUnload * 60, notice)
+    return LocalEngine(model, settings.engine.idleUnload * 60, notice, background=background)
 
 
 def is_told(error: Exception) -> bool:

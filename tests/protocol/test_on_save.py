@@ -155,3 +155,57 @@ async def test_the_end_leaves_no_process(project: Path, settings: dict[str, Any]
     await editor.until(
         "no process", lambda: not any(p.is_running() and p.status() != "zombie" for p in family)
     )
+
+
+async def test_a_repair_made_ahead_is_there_at_once(
+    editor: Editor, project: Path, settings: dict[str, Any], endpoint: Endpoint
+) -> None:
+    await editor.start(project, settings={**settings, "onSave": "refine"})
+    calc = editor.open(project / "calc.py")
+    editor.save(calc)
+    await editor.until("a repair", lambda: any("is ready" in m.message for m in editor.log_messages))
+    assert not editor.edits
+    assert not editor.messages
+    assert not editor.progress_reports
+    asked = len(endpoint.asked)
+    await editor.command("oci.fix", uri=calc)
+    await editor.until("the edit", lambda: editor.text(calc) == FIXED)
+    assert len(endpoint.asked) == asked
+    assert "OCI verified" in str(editor.edits)
+
+
+@pytest.mark.parametrize("way", ["typed", "elsewhere", "instruction"])
+async def test_a_repair_made_ahead_is_not_used_for_another_text(
+    editor: Editor, project: Path, settings: dict[str, Any], endpoint: Endpoint, way: str
+) -> None:
+    await editor.start(project, settings={**settings, "onSave": "refine"})
+    calc = editor.open(project / "calc.py")
+    editor.save(calc)
+    await editor.until("a repair", lambda: any("is ready" in m.message for m in editor.log_messages))
+    asked = len(endpoint.asked)
+    if way == "typed":
+        editor.type(calc, "# new\n" + CALC)
+    elif way == "elsewhere":
+        (project / "more.py").write_text("")
+    extra = {"instruction": "please"} if way == "instruction" else {}
+    await editor.command("oci.fix", uri=calc, **extra)
+    await editor.until("the edit", lambda: "a + b" in editor.text(calc))
+    assert len(endpoint.asked) > asked
+
+
+@pytest.mark.parametrize("way", ["edit", "request"])
+async def test_work_ahead_ends_when_the_user_does_something(
+    editor: Editor, project: Path, settings: dict[str, Any], endpoint: Endpoint, way: str
+) -> None:
+    endpoint.pause = 0.5
+    endpoint.replies = [" ".join(["word"] * 200)]
+    await editor.start(project, settings={**settings, "onSave": "refine"})
+    calc = editor.open(project / "calc.py")
+    editor.save(calc)
+    await editor.until("the model", endpoint.streaming.is_set)
+    if way == "edit":
+        editor.type(calc, "# new\n" + CALC)
+    else:
+        await editor.command("oci.fix", uri=calc)
+    await editor.until("it to be left alone", endpoint.broken_off.is_set)
+    await editor.command("oci.cancel")
