@@ -1,4 +1,4 @@
-"""Neovim's own LSP client, headless: code action, progress, edit in the buffer; cancelled; changed meanwhile."""
+"""Neovim's own LSP client, headless: save, diagnostics, code action, progress, edit; cancelled; changed meanwhile."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ def run(scenario: str, project: Path, settings: dict[str, Any]) -> None:
 
 def test_a_failing_test_is_repaired_by_the_real_model(project: Path, settings: dict[str, Any]) -> None:
     run("apply", project, {**settings, "endpoint": "", "model": local_model()})
+
+
+def test_saved_shown_repaired_saved_and_no_longer_shown(project: Path, settings: dict[str, Any]) -> None:
+    run("save", project, {**settings, "endpoint": "", "model": local_model()})
 
 
 def test_cancelled_in_the_middle(project: Path, settings: dict[str, Any], endpoint: Endpoint) -> None:

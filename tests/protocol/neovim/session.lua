@@ -1,5 +1,5 @@
 -- Drives Neovim's own LSP client through one scenario, and prints `ok NAME` or `FAIL NAME DETAIL` for each check.
--- Arguments by environment: OCI_PYTHON, OCI_PROJECT, OCI_SCENARIO (apply, cancel, changed), OCI_SETTINGS (JSON).
+-- Arguments by environment: OCI_PYTHON, OCI_PROJECT, OCI_SCENARIO (apply, save, cancel, changed), OCI_SETTINGS (JSON).
 local project, scenario = os.getenv('OCI_PROJECT'), os.getenv('OCI_SCENARIO')
 local settings = vim.json.decode(os.getenv('OCI_SETTINGS'))
 local wait_ms = 150000
@@ -63,6 +63,19 @@ end
 local before = table.concat(vim.api.nvim_buf_get_lines(code, 0, -1, false), '\n')
 local function text() return table.concat(vim.api.nvim_buf_get_lines(code, 0, -1, false), '\n') end
 
+local function write(buffer)
+  vim.api.nvim_buf_call(buffer, function() vim.cmd('silent write') end)
+end
+if scenario == 'save' then
+  write(code)
+  check('both places are shown', wait(function()
+    return #vim.diagnostic.get(code) == 1 and #vim.diagnostic.get(test) == 1
+  end), messages)
+  local seen, suspected = vim.diagnostic.get(test)[1], vim.diagnostic.get(code)[1]
+  check('the values are told', seen.message:find('where -1 = add(2, 3)', 1, true), seen)
+  check('each is where it belongs', seen.lnum == 5 and suspected.lnum == 0, { seen, suspected })
+end
+
 vim.api.nvim_set_current_buf(test)
 vim.api.nvim_win_set_cursor(0, { 6, 8 })
 vim.lsp.buf.code_action({ filter = function(action) return action.title == 'Fix failing test with OCI' end, apply = true })
@@ -74,6 +87,12 @@ if scenario == 'apply' then
   check('the user was asked, with the receipt', #questions == 1 and questions[1]:find('OCI verified', 1, true), questions)
   check('the rest of the buffer is the same', text():gsub('a %+ b', 'a - b') == before, text())
   check('progress ends', wait(ended), progress)
+elseif scenario == 'save' then
+  check('the edit is in the buffer', wait(function() return text():find('a + b', 1, true) end), { text(), messages, progress })
+  write(code)
+  check('nothing is shown any more', wait(function()
+    return #vim.diagnostic.get(code) == 0 and #vim.diagnostic.get(test) == 0
+  end), { vim.diagnostic.get(code), vim.diagnostic.get(test) })
 elseif scenario == 'cancel' then
   check('the model writes', wait(function() return step('characters written') end), progress)
   client:notify('window/workDoneProgress/cancel', { token = progress[1].token })
