@@ -16,6 +16,8 @@ from lsp_server.models import store
 from lsp_server.models.pip import run_pip
 from lsp_server.refine import discover
 from lsp_server.refine.task import Snapshot
+from runner.history import History, reader
+from runner.index import Index
 from runner.report import Outcome
 from runner.warm import WarmProcesses
 from tests.unit.runner_project import WITHOUT_PLUGINS, Limits, Project, need_bubblewrap
@@ -111,3 +113,43 @@ def test_its_tests_are_found_for_its_modules(project: Project) -> None:
     for module, test in (("recipes", "test_recipes"), ("more", "test_more")):
         found = discover.tests_for(snapshot, PurePosixPath(f"more_itertools/{module}.py"))
         assert f"tests/{test}.py" in found, found
+
+
+EDITS = [
+    ("list(islice(iterable, n))", "list(islice(iterable, n + 1))"),
+    ("next(islice(iterable, n, None), default)", "next(islice(iterable, n + 1, None), default)"),
+    ("sum(map(pred, iterable))", "sum(map(pred, iterable)) + 1"),
+]
+
+
+LIGHT = (
+    *WITHOUT_PLUGINS,
+    "-k",
+    "Take or Nth or Quantify or Tail or Consume or Flatten or Pairwise or AllEqual or PadNone or Dotproduct or Unique",
+)
+"""Leaves out those that compute for long: before Python 3.12 a traced one takes seven times as long."""
+
+
+def test_the_tests_that_an_edit_breaks_are_selected_for_it(project: Project, warm: WarmProcesses) -> None:
+    """By what each executed in an earlier run, against those whose outcome changes when all are run."""
+    tests, module = "tests/test_recipes.py", PurePosixPath("more_itertools/recipes.py")
+    index, history, read = Index(project.root), History(), reader(project.root)
+    state = index.state()
+    before = project.run(tests, trace="functions", warm=warm, limits=LONG, test_args=LIGHT)
+    history.note(before, [tests], state, read)
+    assert not history.stale(index.state(), read)
+    warm.settle()
+    text = (project.root / module).read_text()
+    sizes = []
+    for old, new in EDITS:
+        assert old in text
+        edited = {module: text.replace(old, new).encode()}
+        selected = history.select([module], index.state(edited), reader(project.root, edited)).tests
+        after = project.run(
+            tests, files={str(module): edited[module]}, warm=warm, limits=LONG, test_args=LIGHT
+        )
+        broken = {test for test in after.failed if before.results[test].outcome.ok}
+        assert broken
+        assert broken <= set(selected) or tests in selected
+        sizes.append(len(selected))
+    assert min(sizes) < len(before.results) / 5
