@@ -17,7 +17,15 @@ def create_server() -> CompanionServer:
     # Not at the top: the LSP library is slow to load, and `initialize` has its answer before.
     from lsprotocol import types
 
-    from lsp_server.features import code_actions, commands, configuration, diagnostics, lifecycle, on_save
+    from lsp_server.features import (
+        code_actions,
+        code_lens,
+        commands,
+        configuration,
+        diagnostics,
+        lifecycle,
+        on_save,
+    )
     from lsp_server.features.session import CompanionServer
 
     server = CompanionServer()
@@ -37,10 +45,14 @@ def create_server() -> CompanionServer:
         types.TEXT_DOCUMENT_CODE_ACTION,
         types.CodeActionOptions(code_action_kinds=kinds, resolve_provider=False),
     )(code_actions.code_actions)
+    server.feature(types.TEXT_DOCUMENT_CODE_LENS, types.CodeLensOptions(resolve_provider=False))(
+        code_lens.code_lenses
+    )
     for name, command in (
         ("oci.generate", commands.generate),
         ("oci.fix", commands.fix),
         ("oci.fixTest", commands.fix_test),
+        ("oci.runTests", commands.run_tests),
         ("oci.cancel", commands.cancel),
         ("oci.applyProposal", commands.apply_proposal),
     ):

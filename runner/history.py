@@ -126,19 +126,20 @@ class History:
         prefix = f"{path}::"
         return {test: result for test, result in self.results().items() if test.startswith(prefix)}
 
-    def covering(self, path: PurePosixPath, first: int, last: int) -> dict[str, TestResult]:
-        """Return the tests whose latest traced run executed lines of a file.
+    def covering(self, path: PurePosixPath) -> dict[str, dict[str, TestResult]]:
+        """Return the functions of a file that tests have executed in their latest traced run, each with these tests.
 
         Args:
             path: relative to the workspace.
-            first: line, from 1.
-            last: line, included.
         """
-        return {
-            test: result
-            for test, result in self.results().items()
-            if any(first <= line <= last for line in result.executed.get(path, ()))
-        }
+        with self._lock:
+            known = dict(self._known)
+        found: dict[str, dict[str, TestResult]] = {}
+        for test, each in known.items():
+            if each.result.footprint is not None and path in each.result.executed:
+                for name in each.functions.get(path, frozenset()) - {MODULE}:
+                    found.setdefault(name, {})[test] = each.result
+        return found
 
     def stale(self, state: State, read: Read) -> frozenset[str]:
         """Return the tests whose latest result may no longer be theirs.

@@ -11,10 +11,12 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from lsp_server.features import ahead, configuration, documents, progress, proposals, work
+from lsp_server.features import ahead, configuration, documents, on_save, progress, proposals, work
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
+
+NOT_TRUSTED = "This workspace is not trusted, so its code is not run. Trust it first."
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,20 @@ def fix_test(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
     return _start(server, uri, "Fix failing test with OCI", request)
 
 
+def run_tests(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.runTests` {uri, tests?}: run node ids, or all tests of a file, and show what fails."""
+    argument = _Argument(arguments)
+    uri, tests = argument.text("uri"), argument.texts("tests")
+    if not server.trusted:
+        return _refuse(server, NOT_TRUSTED)
+    try:
+        root, path = documents.locate(server, uri)
+    except TaskError as error:
+        return _refuse(server, str(error))
+    on_save.run(server, root, tests or (str(path),))
+    return {"tests": tests or [str(path)]}
+
+
 def cancel(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
     """`oci.cancel` {token?} stops one request, or all of them."""
     token = _Argument(arguments).text("token", "")
@@ -90,7 +106,7 @@ def progress_cancelled(server: CompanionServer, params: types.WorkDoneProgressCa
 def _start(server: CompanionServer, uri: str, title: str, make: Any) -> dict[str, Any]:
     """Begin to work on a request, or say why not."""
     if not server.trusted:
-        return _refuse(server, "This workspace is not trusted, so its code is not run. Trust it first.")
+        return _refuse(server, NOT_TRUSTED)
     if any(w.uri == uri for w in server.works.values()):
         return _refuse(server, "This file is being worked on already. Wait for it, or cancel it.")
     try:
@@ -186,6 +202,13 @@ class _Argument:
         if not isinstance(value, str):
             raise JsonRpcInvalidParams(f"`{name}` is {value!r}, not a string")
         return value
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of strings; empty if it is not there."""
+        values = self._values.get(name) or []
+        if not isinstance(values, Sequence) or not all(isinstance(value, str) for value in values):
+            raise JsonRpcInvalidParams(f"`{name}` is {values!r}, not a list of strings")
+        return list(values)
 
     def line(self, name: str) -> int | None:
         """Return a line (from 1): given as such, or by the `range` of a selection (from 0)."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from lsp_server import __version__
 
 NAME = "OCI Companion"
-COMMANDS = ("oci.generate", "oci.fix", "oci.fixTest", "oci.cancel", "oci.applyProposal")
+COMMANDS = ("oci.generate", "oci.fix", "oci.fixTest", "oci.runTests", "oci.cancel", "oci.applyProposal")
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
 ENCODINGS = ("utf-8", "utf-16", "utf-32")
 """Position encodings that are spoken: the client's first choice among them, UTF-16 if it says nothing."""
@@ -33,6 +33,7 @@ def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
             "positionEncoding": next((e for e in offered if e in ENCODINGS), "utf-16"),
             "textDocumentSync": {"openClose": True, "change": 1, **SAVING},
             "codeActionProvider": {"codeActionKinds": list(CODE_ACTION_KINDS), "resolveProvider": False},
+            "codeLensProvider": {"resolveProvider": False},
             "executeCommandProvider": {"commands": list(COMMANDS)},
             "workspace": {
                 "workspaceFolders": {"supported": True, "changeNotifications": True},

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.features import ahead, configuration, diagnostics, documents, work
+from lsp_server.features import ahead, code_lens, configuration, diagnostics, documents, work
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import TaskError
 
@@ -46,6 +47,23 @@ def saved(server: CompanionServer, params: types.DidSaveTextDocumentParams) -> N
         root, path = documents.locate(server, params.text_document.uri)
     except TaskError:
         return
+    watched = _watched(server, root)
+    watched.changed.add(path)
+    _begin(server, root, watched, ())
+
+
+def run(server: CompanionServer, root: Path, tests: Sequence[str]) -> None:
+    """Run some tests of a workspace, instead of those that are running; whatever they were for is made up for.
+
+    Args:
+        server: whose settings hold, and whose client is shown what fails.
+        root: the workspace.
+        tests: pytest arguments relative to it.
+    """
+    _begin(server, root, _watched(server, root), tests)
+
+
+def _watched(server: CompanionServer, root: Path) -> Watched:
     watched = server.watched.get(root)
     if watched is None:
         from lsp_server.refine.continuous import (
@@ -53,11 +71,14 @@ def saved(server: CompanionServer, params: types.DidSaveTextDocumentParams) -> N
         )
 
         watched = server.watched[root] = Watched(ContinuousTests(work.warm_processes()))
+    return watched
+
+
+def _begin(server: CompanionServer, root: Path, watched: Watched, tests: Sequence[str]) -> None:
     ahead.stop(server)
-    watched.changed.add(path)
     watched.cancel.set()
     previous, watched.cancel = watched.task, threading.Event()
-    watched.task = asyncio.ensure_future(_run(server, root, watched, watched.cancel, previous))
+    watched.task = asyncio.ensure_future(_run(server, root, watched, tests, watched.cancel, previous))
 
 
 def stop(server: CompanionServer) -> list[asyncio.Task[None]]:
@@ -71,16 +92,18 @@ async def _run(
     server: CompanionServer,
     root: Path,
     watched: Watched,
+    tests: Sequence[str],
     cancel: threading.Event,
     previous: asyncio.Task[None] | None,
 ) -> None:
-    await asyncio.sleep(DEBOUNCE_SECONDS)
+    if not tests:
+        await asyncio.sleep(DEBOUNCE_SECONDS)
     if previous is not None and not previous.done():
         await asyncio.wait([previous])
     await configuration.settled(server)
     if cancel.is_set():
         return  # a later save takes this one along
-    if server.settings.onSave == "off":
+    if server.settings.onSave == "off" and not tests:
         diagnostics.clear(server)
         return
     changed, watched.changed = watched.changed, set()
@@ -92,9 +115,12 @@ async def _run(
 
     try:
         request = await asyncio.to_thread(work.test_request, root, server.settings)
-        await asyncio.to_thread(watched.tests.after_edit, changed, snapshot, request, cancel, listener)
+        if tests:
+            await asyncio.to_thread(watched.tests.run, tests, snapshot, request, cancel, listener)
+        if changed and not cancel.is_set():
+            await asyncio.to_thread(watched.tests.after_edit, changed, snapshot, request, cancel, listener)
         watched.told = ""
-        if server.settings.onSave == "refine" and not cancel.is_set() and not server.works:
+        if server.settings.onSave == "refine" and changed and not cancel.is_set() and not server.works:
             failing = await asyncio.to_thread(watched.tests.findings, snapshot)
             if any(finding.tests for finding in failing):
                 ahead.begin(server, root, changed)
@@ -110,10 +136,15 @@ def _show(server: CompanionServer, cancel: threading.Event, update: Update) -> N
         return
     failing = sum(1 for finding in update.findings if not finding.suspected)
     if update.ran:
-        server.log(f"{update.ran} tests were run after the save; {failing} problems are known.")
+        server.log(f"Ran {_count(update.ran, 'test')}: {_count(failing, 'problem')}.")
     if update.left_out:
         server.log(f"Not run, for they take too long together: {', '.join(update.left_out[:5])}")
     diagnostics.show(server, update)
+    code_lens.refresh(server)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'s' * (number != 1)}"
 
 
 def _tell(server: CompanionServer, watched: Watched, error: Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -12,7 +12,7 @@ from lsp_server.refine.discover import index_of, is_test_code, node_ids
 from lsp_server.refine.locate import Suspect, rank
 from lsp_server.refine.source import Source
 from lsp_server.refine.task import Snapshot, TaskError
-from runner.history import History, reader
+from runner.history import History, Selection, reader
 from runner.index import State
 from runner.interpreter import describe
 from runner.report import CollectionError, Failure, Frame, Outcome, Report, TestResult
@@ -109,29 +109,71 @@ class ContinuousTests:
             seconds = FIRST_SECONDS
             asked: set[str] = set()
             while not cancel.is_set():
-                state = index_of(snapshot.workspace).state(snapshot.overlay())
-                read = reader(snapshot.workspace, snapshot.overlay())
-                self._forget_missing(state)
-                chosen = self.history.select(changed, state, read, seconds)
+                state = self._state(snapshot)
+                chosen = self.history.select(
+                    changed, state, reader(snapshot.workspace, snapshot.overlay()), seconds
+                )
                 tests = tuple(test for test in chosen.tests if test not in asked)
                 if not tests:
                     listener(Update(snapshot, self.findings(snapshot), 0))
                     return
                 asked |= set(tests)
-                report = self._run(tests, chosen.first, snapshot, request, cancel)
-                if cancel.is_set():
-                    return
-                self.history.note(report, tests, state, read)
-                self._note_collection(tests, report)
+                self._go(tests, chosen, state, snapshot, request, cancel, listener)
                 seconds = deadline - time.monotonic()
-                left_out = chosen.left_out if seconds <= 0 else ()
-                listener(Update(snapshot, self.findings(snapshot), len(report.results), left_out))
-                again = self._localise(report, snapshot, request, cancel)
-                if again is not None:
-                    self.history.note(again, (), state, read)
-                    listener(Update(snapshot, self.findings(snapshot), 0, left_out))
                 if not chosen.left_out or seconds <= 0:
                     return
+
+    def run(
+        self,
+        tests: Sequence[str],
+        snapshot: Snapshot,
+        request: TestRequest,
+        cancel: threading.Event,
+        listener: Listener,
+    ) -> None:
+        """Run some tests whether an edit concerns them or not.
+
+        Args:
+            tests: pytest arguments relative to the workspace.
+            snapshot: as `after_edit`.
+            request: as `after_edit`.
+            cancel: as `after_edit`.
+            listener: as `after_edit`.
+
+        Raises:
+            RunnerError: as `after_edit`.
+        """
+        with self._running:
+            chosen = Selection(tuple(tests))
+            self._go(chosen.tests, chosen, self._state(snapshot), snapshot, request, cancel, listener)
+
+    def _go(
+        self,
+        tests: tuple[str, ...],
+        chosen: Selection,
+        state: State,
+        snapshot: Snapshot,
+        request: TestRequest,
+        cancel: threading.Event,
+        listener: Listener,
+    ) -> None:
+        """Run tests, tell what is known then, find out what the failing ones point to, and tell that."""
+        read = reader(snapshot.workspace, snapshot.overlay())
+        report = self._run(tests, chosen.first, snapshot, request, cancel)
+        if cancel.is_set():
+            return
+        self.history.note(report, tests, state, read)
+        self._note_collection(tests, report)
+        listener(Update(snapshot, self.findings(snapshot), len(report.results), chosen.left_out))
+        again = self._localise(report, snapshot, request, cancel)
+        if again is not None:
+            self.history.note(again, (), state, read)
+            listener(Update(snapshot, self.findings(snapshot), 0, chosen.left_out))
+
+    def _state(self, snapshot: Snapshot) -> State:
+        state = index_of(snapshot.workspace).state(snapshot.overlay())
+        self._forget_missing(state)
+        return state
 
     def findings(self, snapshot: Snapshot) -> tuple[Finding, ...]:
         """Return all that is known to fail, at the places of these texts.

@@ -47,6 +47,7 @@ class Editor(LanguageClient):
         # pytest-lsp's own drops the version.
         del self.protocol.fm.features[types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS]
         self.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda params: self._show(params))
+        self.feature(types.WORKSPACE_CODE_LENS_REFRESH)(lambda params: None)
         self.feature(types.CLIENT_REGISTER_CAPABILITY)(lambda params: None)
 
     async def start(

@@ -11,7 +11,7 @@ import pytest
 from lsprotocol import types
 
 from tests.protocol.conftest import CALC, TEST_CALC
-from tests.protocol.editor import Editor
+from tests.protocol.editor import WAIT_SECONDS, Editor, plain
 from tests.protocol.endpoint import Endpoint
 
 FIXED = CALC.replace("a - b", "a + b")
@@ -209,3 +209,49 @@ async def test_work_ahead_ends_when_the_user_does_something(
         await editor.command("oci.fix", uri=calc)
     await editor.until("it to be left alone", endpoint.broken_off.is_set)
     await editor.command("oci.cancel")
+
+
+async def lenses(editor: Editor, uri: str) -> list[tuple[int, str, dict[str, Any]]]:
+    params = types.CodeLensParams(types.TextDocumentIdentifier(uri))
+    found = await editor.text_document_code_lens_async(params) or []
+    return [
+        (lens.range.start.line, lens.command.title, plain(lens.command.arguments)[0])
+        for lens in found
+        if lens.command
+    ]
+
+
+async def test_lenses_tell_what_is_known_and_run_and_repair(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    (project / "stub.py").write_text("def later():\n    ...\n")
+    await editor.start(project, settings=settings)
+    calc, test = editor.open(project / "calc.py"), editor.open(project / "test_calc.py")
+    stub = editor.open(project / "stub.py")
+    assert [(line, title) for line, title, _ in await lenses(editor, test)] == [
+        (4, "Run test"),
+        (8, "Run test"),
+    ]
+    assert [(line, title) for line, title, _ in await lenses(editor, stub)] == [(0, "Generate with OCI")]
+    assert await lenses(editor, calc) == []
+
+    run = (await lenses(editor, test))[0][2]
+    await editor.command("oci.runTests", **run)
+    await editor.until("it", lambda: shown(editor, test))
+    found = await lenses(editor, test)
+    assert [line for line, _, _ in found] == [4, 4, 8]
+    assert found[0][1].startswith("Run test (failed, ")
+    assert found[1][1] == "Fix failing test with OCI"
+    assert found[2][1] == "Run test", "only the one was run"
+
+    await editor.command("oci.runTests", uri=test)
+    over_add: dict[str, dict[str, Any]] = {}
+    async with asyncio.timeout(WAIT_SECONDS):
+        while set(over_add) != {"1 test, 1 failing", "Fix with OCI"}:
+            over_add = {title: argument for line, title, argument in await lenses(editor, calc) if line == 0}
+            await asyncio.sleep(0.1)
+    await editor.command("oci.fix", **over_add["Fix with OCI"])
+    await editor.until("the edit", lambda: editor.text(calc) == FIXED)
+    editor.save(calc)
+    await editor.until("nothing to show", lambda: not shown(editor, test))
+    assert (await lenses(editor, test))[0][1].startswith("Run test (passed, ")

@@ -255,11 +255,10 @@ def test_tests_that_are_no_more_are_forgotten(shop: Shop) -> None:
     assert shop.history.of_file(PurePosixPath("tests/test_cart.py"))
 
 
-def test_which_tests_cover_some_lines(shop: Shop) -> None:
-    lines = (shop.project.root / "shop/price.py").read_text().splitlines()
-    at = next(n for n, line in enumerate(lines, 1) if "net(x) + 1" in line)
-    covering = shop.history.covering(PurePosixPath("shop/price.py"), at, at)
-    assert {test.rpartition("::")[2] for test in covering} == {"test_total"}
+def test_which_tests_cover_a_function(shop: Shop) -> None:
+    covering = shop.history.covering(PurePosixPath("shop/price.py"))
+    assert {test.rpartition("::")[2] for test in covering["gross"]} == {"test_total"}
+    assert {test.rpartition("::")[2] for test in covering["net"]} == {"test_total", "test_net"}
 
 
 def test_what_is_cached_concerns_the_tests_that_found_it_there(tmp_path: Path) -> None:
