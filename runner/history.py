@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from runner.index import MODULE, Parts, State, configures, digest_of, parts_of
 from runner.report import ALL, Footprint, Outcome, Report, Stop, TestResult
 
+_MOST_BYTES = 16 << 20
 _UNKNOWN_SECONDS = 1.0
 """What a file is taken to need that was never run."""
 Read = Callable[[PurePosixPath], bytes]
@@ -32,7 +34,8 @@ class Selection:
 class _Seen:
     """What a run's tests were run on."""
 
-    state: State
+    files: Mapping[PurePosixPath, bytes]
+    """Digest of each file of the workspace."""
     parts: Mapping[PurePosixPath, Parts | None]
     """Of the files whose functions tell tests apart; None: it was no Python."""
     data: Mapping[PurePosixPath, bytes]
@@ -50,14 +53,17 @@ class _Known:
     functions: Mapping[PurePosixPath, frozenset[str]]
     """What concerns it of others."""
     data: frozenset[PurePosixPath]
+    executed: Mapping[PurePosixPath, frozenset[str]] = field(default_factory=dict)
+    """The functions that it executed itself."""
 
 
 class History:
     """The latest result of each test of a workspace, and what it depended on.
 
     It serves to be quick after an edit, never to prove anything. What it cannot see: what a process that a test starts
-    reads besides Python files, and what a test relies on that an earlier one has executed, where neither a fixture nor
-    a decorator with `cache` in its name says so.
+    reads besides Python files; what a test relies on that an earlier one has executed, where neither a fixture nor a
+    decorator with `cache` in its name says so; what is looked for without being opened (a folder's listing, whether a
+    file exists, databases); and anything outside the workspace.
     May be used from several threads.
     """
 
@@ -78,14 +84,14 @@ class History:
         """
         noting = _Noting(report, self._shared(report, state), state, read)
         uncollected = {str(error.path) for error in report.collection_errors}
+        # Before the lock is held, which what an editor asks for meanwhile waits for.
+        noted = {i: noting.known(r) for i, r in report.results.items() if r.outcome is not Outcome.NOT_RUN}
         with self._lock:
             for test in [*self._known] if report.stop is Stop.FINISHED else []:
                 gone = test not in report.results and any(_means(each, test) for each in asked)
                 if gone or test.partition("::")[0] in uncollected:
                     del self._known[test]
-            for test, result in report.results.items():
-                if result.outcome is not Outcome.NOT_RUN:
-                    self._known[test] = noting.known(result)
+            self._known |= noted
 
     def _shared(self, report: Report, state: State) -> dict[PurePosixPath, Footprint]:
         """Return what a run's tests share, with that part of it which a fork does not see."""
@@ -137,7 +143,7 @@ class History:
         found: dict[str, dict[str, TestResult]] = {}
         for test, each in known.items():
             if each.result.footprint is not None and path in each.result.executed:
-                for name in each.functions.get(path, frozenset()) - {MODULE}:
+                for name in each.executed.get(path, frozenset()) - {MODULE}:
                     found.setdefault(name, {})[test] = each.result
         return found
 
@@ -172,25 +178,22 @@ class History:
         """
         stale = self.stale(state, read)
         results = self.results()
-        by_file: dict[PurePosixPath, set[str]] = {}
+        going = {each: place for path in changed for place, each in enumerate(state.test_files(path))}
+        by_file: dict[PurePosixPath, set[str]] = {path: set() for path in going}
         for test in results:
             by_file.setdefault(PurePosixPath(test.partition("::")[0]), set()).add(test)
-        wanted = {each: None for path in changed for each in state.test_files(path)}
         offers: list[_Offer] = []
         for path, tests in by_file.items():
-            concerned = tests & stale
             if path not in state.files:
                 continue
-            if concerned == tests:
-                wanted[path] = None  # its new tests are found as well
+            concerned = tests & stale
+            if path in going:  # why a test fails may be nothing that is in the workspace
+                concerned |= {test for test in tests if _failed(results[test])}
+            if concerned == tests:  # its new tests are found as well
+                known = [results[test] for test in tests]
+                offers.append(_Offer.of(str(path), known, going.get(path, 0)))
             else:
                 offers += (_Offer.of(test, [results[test]]) for test in concerned)
-        for place, path in enumerate(wanted):
-            tests = by_file.get(path, set())
-            if tests <= stale:
-                offers.append(_Offer.of(str(path), [results[test] for test in tests], place))
-        whole = {offer.test for offer in offers}
-        offers = [o for o in offers if "::" not in o.test or o.test.partition("::")[0] not in whole]
         offers.sort()
         taken: list[str] = []
         spent = 0.0
@@ -199,14 +202,14 @@ class History:
                 break
             taken.append(offer.test)
             spent += offer.seconds
-        failing = sorted(
+        failed = sorted(
             (result.seconds, test)
             for test, result in results.items()
             if _failed(result) and (test in taken or test.partition("::")[0] in taken)
         )
         return Selection(
             tuple(taken),
-            tuple(test for _, test in failing),
+            tuple(test for _, test in failed),
             tuple(offer.test for offer in offers[len(taken) :]),
         )
 
@@ -238,7 +241,9 @@ class _Noting:
         self._shared = shared
         self._parts: dict[PurePosixPath, Parts | None] = {}
         self._data: dict[PurePosixPath, bytes] = {}
-        self._seen = _Seen(state, self._parts, self._data)
+        digests = {path: file.digest for path, file in state.files.items()}
+        self._all = frozenset(digests)
+        self._seen = _Seen(digests, self._parts, self._data)
         self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
         self._elsewhere = self._imported_elsewhere(report)
 
@@ -255,7 +260,7 @@ class _Noting:
             footprints.append(self._shared[file])
         data = self._files(frozenset[PurePosixPath]().union(*(each.opened for each in footprints)))
         if any(each.spawned for each in footprints):
-            return _Known(result, self._seen, frozenset(self._state.files), {}, data)
+            return _Known(result, self._seen, self._all, {}, data)
         functions = {path: frozenset({MODULE}) for path in imported | self._elsewhere}
         whole = set()
         for path, lines in (pair for each in footprints for pair in each.executed.items()):
@@ -264,13 +269,18 @@ class _Noting:
                 whole.add(path)
             else:
                 functions[path] = functions.get(path, frozenset()) | parts.at(lines) | {MODULE}
+        executed = {
+            path: parts.at(lines)
+            for path, lines in result.footprint.executed.items()
+            if (parts := self._parts_of(path)) is not None
+        }
         for path in functions:
             if (parts := self._parts_of(path)) is not None:
                 functions[path] |= parts.cached
         # Python files that are read as any others are.
         opened = result.footprint.opened
         whole |= {each for each in opened if each in self._state.files and each not in functions}
-        return _Known(result, self._seen, frozenset(whole), functions, data)
+        return _Known(result, self._seen, frozenset(whole), functions, data, executed)
 
     def _imported_elsewhere(self, report: Report) -> frozenset[PurePosixPath]:
         """Files that were executed, and that no import statement of the tests leads to."""
@@ -306,6 +316,8 @@ class _Now:
 
     def __init__(self, state: State, read: Read) -> None:
         self._state, self._read = state, read
+        self._now = {path: file.digest for path, file in state.files.items()}
+        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
         self._changed: dict[int, dict[PurePosixPath, frozenset[str] | None]] = {}
         self._data: dict[PurePosixPath, bytes] = {}
 
@@ -315,6 +327,8 @@ class _Now:
         for path, functions in self._changed_since(known.seen).items():
             if functions is not None and not functions:
                 continue  # comments and layout
+            if path not in known.seen.files and path in self._imports(file):
+                return True
             if path in known.whole or (configures(path) and path.parent in file.parents):
                 return True
             wanted = known.functions.get(path)
@@ -322,14 +336,19 @@ class _Now:
                 return True
         return any(self._digest(path) != known.seen.data[path] for path in known.data)
 
+    def _imports(self, file: PurePosixPath) -> frozenset[PurePosixPath]:
+        if file not in self._imported:
+            self._imported[file] = self._state.imported(file)
+        return self._imported[file]
+
     def _changed_since(self, seen: _Seen) -> dict[PurePosixPath, frozenset[str] | None]:
         """Return the functions of each file that are no longer the same; None: all of them."""
         if id(seen) not in self._changed:
-            before, now = seen.state.files, self._state.files
+            before, now = seen.files, self._now
             self._changed[id(seen)] = {
                 path: self._changed_in(seen, path)
                 for path in before.keys() | now.keys()
-                if path not in before or path not in now or before[path].digest != now[path].digest
+                if path not in before or path not in now or before[path] != now[path]
             }
         return self._changed[id(seen)]
 
@@ -349,12 +368,21 @@ class _Now:
 
 
 def reader(workspace: Path, buffers: Mapping[PurePosixPath, bytes] | None = None) -> Read:
-    """Return what reads a workspace's files, with the contents of some in front of those on disk."""
+    """Return what reads a workspace's files, with the contents of some in front of those on disk.
+
+    For a very large one it gives what changes with it.
+    """
 
     def read(path: PurePosixPath) -> bytes:
         if buffers and path in buffers:
             return buffers[path]
-        return (workspace / path).read_bytes()
+        file = workspace / path
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path} is no file")
+        if found.st_size > _MOST_BYTES:
+            return repr((found.st_ino, found.st_size, found.st_mtime_ns)).encode()
+        return file.read_bytes()
 
     return read
 
@@ -372,7 +400,7 @@ def _union(one: Footprint, other: Footprint) -> Footprint:
 def _content(read: Read, path: PurePosixPath) -> bytes | None:
     try:
         return read(path)
-    except OSError:
+    except (OSError, ValueError):  # a path that a test made up
         return None
 
 
@@ -388,7 +416,7 @@ def _means(asked: str, test: str) -> bool:
 
 def _parts(content: bytes) -> Parts | None:
     try:
-        return parts_of(content.decode("utf-8"))
+        return parts_of(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return None
 

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import os
 import re
+import stat
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -17,10 +18,12 @@ IGNORED_FOLDERS = frozenset(
     {"__pycache__", "node_modules", "site-packages", "build", "dist", "venv", "env", ".venv", ".tox", ".nox"}
 )
 MOST_FILES = 20_000
-"""Files looked at in a workspace; past that, only the first ones count."""
+"""Python files looked at in a workspace; past that, only the first ones count."""
 MODULE = ""
 """The part of a file that is none of its functions: what runs when it is imported."""
 _PARTS_KEPT = 4096
+_MOST_BYTES = 4 << 20
+"""Of a file that is read: nobody edits a larger one by hand."""
 CONFIGURATION = frozenset(
     {
         "conftest.py",
@@ -37,11 +40,14 @@ CONFIGURATION = frozenset(
 """Names of what pytest reads before it collects."""
 
 _IMPORT = re.compile(
-    r"(?:^|[;:])[ \t]*(?:"
-    r"from[ \t]+(?P<dots>[. \t]*)(?P<module>[\w.]*)[ \t]+import[ \t]*(?P<names>\([^)]*\)|[^\n;]*)"
-    r"|import[ \t]+(?P<modules>[^\n;]+))",
+    r"(?:^|[;:]) ?(?:"
+    r"from ?(?P<dots>(?:\. ?)*)(?P<module>[\w.]*) ?\bimport\b ?(?P<names>\([^)]*\)|[^\n;]*)"
+    r"|import (?P<modules>[^\n;]+))",
     re.MULTILINE,
 )
+_BLANKS, _COMMENT = re.compile(r"[ \t\f]+"), re.compile(r"#[^\n]*")
+_BY_CALL = re.compile(r"""(?:import_module|__import__|importorskip)\( ?["']([A-Za-z_]\w*)""")
+_PLUGINS = re.compile(r"""^pytest_plugins\b[^=\n]*=([^\])\n]*)""", re.MULTILINE)
 _DOTTED = re.compile(r"""["']([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)["']""")
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -83,8 +89,8 @@ def source_files(workspace: Path) -> Iterator[PurePosixPath]:
         )
         relative = Path(folder).relative_to(workspace).as_posix()
         for name in sorted(names):
-            looked_at += 1
             if name.endswith(".py") or name in CONFIGURATION:
+                looked_at += 1
                 yield PurePosixPath(relative, name)
         if looked_at > MOST_FILES:
             return
@@ -114,9 +120,12 @@ class Parts:
 def parts_of(text: str) -> Parts | None:
     """Return the parts of a text; None if it is not Python of this interpreter's version."""
     try:
-        tree = ast.parse(text)
+        return _parts_of(ast.parse(text))
     except (SyntaxError, ValueError, RecursionError):
         return None
+
+
+def _parts_of(tree: ast.Module) -> Parts:
     functions: list[tuple[str, _Function]] = list(_functions(tree, ""))
     digests: dict[str, bytes] = {}
     spans: list[tuple[int, int, str]] = []
@@ -256,6 +265,7 @@ class State:
                 yield from self._relative(path, dots, name)
                 continue
             parts = name.split(".")
+            yield from self._relative(path, 1, parts[0])  # where the folder itself is on the import path
             for end in range(1, len(parts) + 1):
                 yield from self._modules.get(".".join(parts[:end]), ())
 
@@ -282,6 +292,7 @@ class Index:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._files: dict[PurePosixPath, IndexedFile] = {}
+        self._latest: State | None = None
 
     def state(self, buffers: Mapping[PurePosixPath, bytes] | None = None) -> State:
         """Return the files as they are now.
@@ -299,12 +310,17 @@ class Index:
         for path, content in buffers.items():
             if path.suffix == ".py" or configures(path):
                 found[path] = _indexed(None, content)
-        return State(self.workspace, found)
+        with self._lock:
+            if self._latest is None or self._latest.files != found:
+                self._latest = State(self.workspace, found)
+            return self._latest  # where nothing has changed, with its graph
 
     def _current(self, path: PurePosixPath) -> IndexedFile | None:
         try:
-            stat = (self.workspace / path).stat()
-            mark = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            found = (self.workspace / path).stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
+                return None
+            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
             known = self._files.get(path)
             if known is not None and known.mark == mark:
                 return known
@@ -323,27 +339,30 @@ def _digest(text: str) -> bytes:
 
 
 def _indexed(mark: object, content: bytes) -> IndexedFile:
-    text = content.decode("utf-8", "replace")
+    text = content.decode("utf-8-sig", "replace")
     return IndexedFile(mark, digest_of(content), frozenset(_imports_in(text)))
 
 
 def _imports_in(text: str) -> Iterator[Imported]:
     """Return what a text may import; text within strings that looks so counts as well, and hurts nobody."""
     joined = text.replace("\\\n", " ").replace("\\\r\n", " ")
+    # First, so that no run of blanks, and no bracket in a comment, is met by the patterns.
+    joined = _BLANKS.sub(" ", _COMMENT.sub("", joined))
     for match in _IMPORT.finditer(joined):
         if match["modules"] is not None:
-            for each in match["modules"].partition("#")[0].split(","):
+            for each in match["modules"].split(","):
                 if (name := _NAME.match(each.strip())) is not None:
                     yield 0, name[0]
             continue
         dots, module = match["dots"].count("."), match["module"]
         yield dots, module
-        names = re.sub(r"#[^\n]*", "", match["names"]).strip("() \t\r\n")
-        for each in names.split(","):
+        for each in match["names"].strip("() \r\n").split(","):
             if (name := _NAME.match(each.strip())) is not None:
                 yield dots, f"{module}.{name[0]}" if module else name[0]
     # `import_module`, `pytest_plugins`, `mock.patch`
-    yield from ((0, name) for name in _DOTTED.findall(text))
+    yield from ((0, name) for name in (*_DOTTED.findall(text), *_BY_CALL.findall(joined)))
+    for plugins in _PLUGINS.findall(joined):
+        yield from ((0, name) for name in re.findall(r"\w+", plugins))
 
 
 def _reach(

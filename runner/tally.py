@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from runner.report import CollectionError, Failure, Footprint, Frame, Outcome, Report, Stop, TestResult
+from runner.report import ALL, CollectionError, Failure, Footprint, Frame, Outcome, Report, Stop, TestResult
 
 _LINE_BYTES = 16 << 20
 _VIOLATIONS = 20
@@ -180,7 +180,7 @@ class Tally:
             said = json.loads(line)
             take = getattr(self, f"_on_{said.pop('event')}")
             take(**said)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             self.violate(f"a malformed line in the report ({type(error).__name__})")
 
     def _on_hello(self) -> None:
@@ -229,6 +229,8 @@ class Tally:
             self.violate("a test raised, and yet was reported as passed", id)
         else:
             said = _failure(failure) if failure is not None else None
+            if not 0 <= seconds < float("inf"):
+                raise ValueError("no duration")
             self._results[id] = TestResult(id, Outcome(outcome), float(seconds), said, _footprint(footprint))
         self.running = None
         self._on_result(self._results[id])
@@ -236,6 +238,10 @@ class Tally:
     def _on_shared(self, footprints: Mapping[str, Any]) -> None:
         found = {_relative(path): _footprint(footprint) for path, footprint in footprints.items()}
         self._shared = {path: footprint for path, footprint in found.items() if footprint is not None}
+        if len(self._shared) < len(found):
+            self._shared.pop(
+                ALL, None
+            )  # what one file's tests share is not known, so nothing can be told apart
 
     def _on_too_many_hangs(self) -> None:
         self.too_many_hangs = True
@@ -282,7 +288,7 @@ def _footprint(said: Mapping[str, Any] | None) -> Footprint | None:
 
 def _relative(path: str) -> PurePosixPath:
     relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
+    if relative.is_absolute() or ".." in relative.parts or "\0" in path:
         raise ValueError(f"not a path in the workspace: {path}")
     return relative
 

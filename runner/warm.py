@@ -548,7 +548,7 @@ def _key(request: TestRequest, interpreter: Interpreter, isolation: Isolation) -
         tuple(sorted(map(str, _folders(request)))),
         tuple(request.test_args),
         request.sandbox.network,
-        tuple(request.sandbox.readable),
+        tuple(path for path in request.sandbox.readable if path.exists()),
     )
 
 

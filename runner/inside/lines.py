@@ -12,6 +12,7 @@ _monitoring: Any = getattr(sys, "monitoring", None)  # Python 3.12 and later
 Relative = Callable[[str], "str | None"]
 _SPAWNING = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system"))
 """Audit events after which code runs elsewhere."""
+_SPAWNERS = ("multiprocessing.popen_spawn_posix", "multiprocessing.popen_forkserver")
 
 
 class Footprint:
@@ -71,6 +72,8 @@ class Tracer:
     def stop(self) -> Footprint:
         """Stop, and return what was executed and read since the start; paths are relative to the workspace."""
         found, self._footprint = self._footprint or Footprint(), None
+        # These start processes without telling.
+        found.spawned |= any(name in sys.modules for name in _SPAWNERS)
         if _monitoring is not None:
             if self._tool is None:
                 found.blind = True
@@ -123,8 +126,9 @@ class Tracer:
         """
         if id(code) not in self._codes:
             lines = {line for _, line in dis.findlinestarts(code) if line is not None}
-            later = [line for line in lines if line > code.co_firstlineno]
-            first = min(later, default=code.co_firstlineno)
+            # That of the `def` is none that is executed with the body, but where both are one.
+            lines = {line for line in lines if line > code.co_firstlineno} or {code.co_firstlineno}
+            first = min(lines)
             # With the code itself, for else another one could come to have its id.
             self._codes[id(code)] = (code, first, frozenset(lines))
         return self._codes[id(code)][1:]

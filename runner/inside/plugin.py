@@ -46,9 +46,8 @@ class Plugin(Driving):
     def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> Iterator[None]:
         leave_out(early_config, args)
         self.begin_collecting("conftest.py")
-        self.start_tracing()
+        self.start_tracing()  # until all is collected
         outcome: Any = yield
-        self.share(self.stop_tracing())
         self.clock.stop()
         if outcome.excinfo is not None and type(outcome.excinfo[1]).__name__ == "ConftestImportFailure":
             error = outcome.excinfo[1]
@@ -70,10 +69,8 @@ class Plugin(Driving):
         is_file = isinstance(collector, pytest.File)
         if is_file:
             self.begin_collecting(self._id(collector.nodeid))
-            self.start_tracing()
         outcome: Any = yield
         if is_file:
-            self.share(self.stop_tracing())
             self.clock.stop()
         if outcome.excinfo is not None:  # SystemExit and KeyboardInterrupt, which would end the session
             error = outcome.excinfo[1]
@@ -97,6 +94,7 @@ class Plugin(Driving):
         items.sort(key=lambda item: self.place(self._id(item.nodeid)))
 
     def pytest_collection_finish(self, session: Any) -> None:
+        self.share(self.stop_tracing())
         if self.imported is not None:
             # Before the first test runs: what tests import themselves, they may want to import themselves.
             self.channel.send("imported", names=self.imported())

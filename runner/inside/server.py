@@ -271,6 +271,7 @@ class Run:
         plugin.imported = lambda: imported(before)
         config.pluginmanager.register(plugin, "oci-companion")
         plugin.pytest_sessionstart(session)
+        plugin.start_tracing()
         config.args[:] = files
 
     def finish(self, status: int) -> None:

@@ -43,9 +43,9 @@ def launch(
     arguments = [
         *_namespaces(request.sandbox.network),
         *_root(request.sandbox.network, made.descriptors),
+        *_bound("--ro-bind-try", request.sandbox.readable),
         *_interpreter(interpreter, workspace),
         *("--overlay-src", str(workspace), "--tmp-overlay", str(workspace)),
-        *_bound("--ro-bind-try", request.sandbox.readable),
         *_bound("--bind", request.sandbox.writable),
         *(() if serving else _protected(workspace, request.tests)),
         *(() if serving else _files(workspace, request.files, made.descriptors)),
