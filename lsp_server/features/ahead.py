@@ -11,13 +11,18 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from lsp_server.features import documents, work
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import index_of
 from lsp_server.refine.proposal import Proposal
 from lsp_server.refine.task import FixRequest, Request, Snapshot
+from lsp_server.settings import Settings
 from runner.index import State
+
+if TYPE_CHECKING:
+    from lsp_server.refine.continuous import Finding
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +35,26 @@ class Ready:
     proposal: Proposal
     state: State
     """The files as they were when the work on it began."""
+    settings: Settings
 
 
-def begin(server: CompanionServer, root: Path, changed: Collection[PurePosixPath]) -> None:
-    """Work on the failing tests that go with the first of some edited files, in the background.
+def begin(
+    server: CompanionServer, root: Path, changed: Collection[PurePosixPath], findings: Collection[Finding]
+) -> None:
+    """Work on tests that fail, in the background, if they go with an edited file.
 
     Args:
         server: whose settings hold.
         root: the workspace.
         changed: files that were saved.
+        findings: what fails.
     """
     stop(server)
-    cancel = server.ahead_cancel = threading.Event()
-    server.ahead = asyncio.ensure_future(_work(server, root, sorted(changed)[0], cancel))
+    failing = {finding.place.path for finding in findings if finding.tests}
+    path = next((path for path in sorted(changed) if path in failing), None)
+    if path is not None:
+        cancel = server.ahead_cancel = threading.Event()
+        server.ahead = asyncio.ensure_future(_work(server, root, path, cancel))
 
 
 def stop(server: CompanionServer) -> None:
@@ -66,13 +78,26 @@ def take(server: CompanionServer, request: Request) -> Ready | None:
     return ready
 
 
-def still_true(ready: Ready, request: Request) -> bool:
-    """Return whether no file has changed since the work began; looks at the disk."""
+def still_true(
+    ready: Ready, request: Request, settings: Settings, cancel: threading.Event
+) -> Proposal | None:
+    """Return a ready proposal if no Python file and no setting has changed since, and its tests pass once more.
+
+    They are run again because they may depend on more than that: data, packages, the time.
+
+    Args:
+        ready: what was taken.
+        request: what the user asks for now.
+        settings: the user's, now.
+        cancel: ends the run.
+    """
     now = index_of(request.snapshot.workspace).state(request.snapshot.overlay())
     then = ready.state.files
-    return now.files.keys() == then.keys() and all(
-        file.digest == then[path].digest for path, file in now.files.items()
-    )
+    if settings != ready.settings or now.files.keys() != then.keys():
+        return None
+    if any(file.digest != then[path].digest for path, file in now.files.items()):
+        return None
+    return ready.proposal if work.holds(ready.proposal, settings, cancel) else None
 
 
 def _answers(ready: Ready, request: FixRequest) -> bool:
@@ -80,11 +105,9 @@ def _answers(ready: Ready, request: FixRequest) -> bool:
     task = ready.proposal.task
     if request.test:
         return any(test == request.test or test.startswith(f"{request.test}[") for test in task.wanted.ids)
-    if request.path != ready.asked.path and request.path != task.document.path:
-        return False
-    if request.line is None or request.path != task.document.path:
-        return True
-    return task.region.start <= request.line <= task.region.end
+    if request.path != task.document.path:
+        return request.path == ready.asked.path and request.line is None
+    return request.line is None or task.region.start <= request.line <= task.region.end
 
 
 async def _work(server: CompanionServer, root: Path, path: PurePosixPath, cancel: threading.Event) -> None:
@@ -103,8 +126,8 @@ async def _work(server: CompanionServer, root: Path, path: PurePosixPath, cancel
 def _propose(
     server: CompanionServer, request: FixRequest, snapshot: Snapshot, cancel: threading.Event
 ) -> Ready | None:
-    state = index_of(snapshot.workspace).state(snapshot.overlay())
+    state, settings = index_of(snapshot.workspace).state(snapshot.overlay()), server.settings
     proposal = work.propose(
-        request, server.settings, cancel, lambda event: None, lambda notice: None, background=True
+        request, settings, cancel, lambda event: None, lambda notice: None, background=True
     )
-    return Ready(request, proposal, state) if proposal.verified else None
+    return Ready(request, proposal, state, settings) if proposal.verified else None

@@ -83,6 +83,8 @@ def cancel(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
     stopped = [w for w in server.works.values() if token in ("", w.token)]
     for stopping in stopped:
         stopping.cancel.set()
+    if not token:
+        server.end_runs()
     return {"cancelled": [w.token for w in stopped]}
 
 
@@ -134,9 +136,13 @@ async def _work(server: CompanionServer, started: Work, title: str, request: Req
             narrator = progress.Narrator(display, asyncio.get_running_loop())
             ahead.stop(server)
             ready = ahead.take(server, request)
-            if ready is not None and await asyncio.to_thread(ahead.still_true, ready, request):
-                proposal = ready.proposal
-            else:
+            proposal = None
+            if ready is not None:
+                narrator.notice("trying a repair that was made ahead")
+                proposal = await asyncio.to_thread(
+                    ahead.still_true, ready, request, server.settings, started.cancel
+                )
+            if proposal is None:
                 proposal = await asyncio.to_thread(
                     work.propose, request, server.settings, started.cancel, narrator, narrator.notice
                 )

@@ -77,7 +77,10 @@ async def settled(server: CompanionServer) -> None:
 
 def use(server: CompanionServer, section: Mapping[str, Any] | None) -> None:
     """Make a section the settings in force."""
+    from lsp_server.features import on_save  # which needs this module itself
+
     server.settings, server.complaints = parse(section)
+    on_save.settings_changed(server)
     for package in ("lsp_server", "runner"):
         logging.getLogger(package).setLevel(server.settings.logLevel.upper())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -11,7 +11,6 @@ from lsprotocol import types
 from lsp_server.features import documents
 from lsp_server.features.edits import lines_of, unchanged
 from lsp_server.features.session import CompanionServer
-from lsp_server.refine.task import Snapshot, TaskError
 
 if TYPE_CHECKING:
     from lsp_server.refine.continuous import Finding, Place, Update
@@ -23,8 +22,7 @@ SOURCE = "oci"
 class Shown:
     """What is shown in a file."""
 
-    snapshot: Snapshot
-    """The texts that were tested."""
+    workspace: Path
     findings: tuple[Finding, ...]
 
 
@@ -35,17 +33,12 @@ def show(server: CompanionServer, update: Update) -> None:
         server: whose client shows it.
         update: of one workspace.
     """
-    root = update.snapshot.workspace
+    root = update.workspace
     by_file: dict[PurePosixPath, list[Finding]] = {}
     for finding in update.findings:
         by_file.setdefault(finding.place.path, []).append(finding)
-    found = {
-        documents.uri_of(root, path): Shown(update.snapshot, tuple(findings))
-        for path, findings in by_file.items()
-    }
-    gone = [
-        uri for uri, shown in server.shown.items() if shown.snapshot.workspace == root and uri not in found
-    ]
+    found = {documents.uri_of(root, path): Shown(root, tuple(findings)) for path, findings in by_file.items()}
+    gone = [uri for uri, shown in server.shown.items() if shown.workspace == root and uri not in found]
     for uri in gone:
         del server.shown[uri]
         _publish(server, uri, [])
@@ -58,7 +51,7 @@ def refresh(server: CompanionServer, uri: str) -> None:
     """Show a file's diagnostics at the places that their lines have now; those whose lines were edited are left out."""
     shown = server.shown.get(uri)
     if shown is not None:
-        made = (_diagnostic(server, shown.snapshot, finding) for finding in shown.findings)
+        made = (_diagnostic(server, shown.workspace, finding) for finding in shown.findings)
         _publish(server, uri, [each for each in made if each is not None])
 
 
@@ -86,15 +79,15 @@ def _publish(server: CompanionServer, uri: str, diagnostics: list[types.Diagnost
     )
 
 
-def _diagnostic(server: CompanionServer, snapshot: Snapshot, finding: Finding) -> types.Diagnostic | None:
-    where = _range(server, snapshot, finding.place)
+def _diagnostic(server: CompanionServer, root: Path, finding: Finding) -> types.Diagnostic | None:
+    where = _range(server, root, finding.place)
     if where is None:
         return None
     related = []
     if server.supports("textDocument", "publishDiagnostics", "relatedInformation"):
         for place in finding.related:
-            if (there := _range(server, snapshot, place)) is not None:
-                uri = documents.uri_of(snapshot.workspace, place.path)
+            if (there := _range(server, root, place)) is not None:
+                uri = documents.uri_of(root, place.path)
                 related.append(
                     types.DiagnosticRelatedInformation(types.Location(uri, there), place.text or "seen here")
                 )
@@ -110,23 +103,29 @@ def _diagnostic(server: CompanionServer, snapshot: Snapshot, finding: Finding) -
     )
 
 
-def _range(server: CompanionServer, snapshot: Snapshot, place: Place) -> types.Range | None:
-    """Return where a line of the tested text is now, without the white space around it; None if it was edited."""
-    try:
-        before = snapshot.document(place.path).text
-    except TaskError:
-        before = ""
-    buffer = documents.open_document(server, documents.uri_of(snapshot.workspace, place.path))
-    text = buffer.source if buffer is not None else before
-    index = place.line - 1
-    if text != before:
-        moved = (by for first, end, by in unchanged(before, text) if first <= index < end)
+def _range(server: CompanionServer, root: Path, place: Place) -> types.Range | None:
+    """Return where a line of a tested text is now, without the white space around it; None if it was edited."""
+    text = _text_now(server, root, place)
+    index = max(place.line, 1) - 1
+    if text != place.tested:
+        moved = (by for first, end, by in unchanged(place.tested, text) if first <= index < end)
         if (by := next(moved, None)) is None:
             return None
         index += by
     now = lines_of(text)
-    line = now[index] if index < len(now) else ""
+    index = min(index, max(len(now) - 1, 0))
+    line = now[index] if now else ""
     shown = line.rstrip()
     indent = shown[: len(shown) - len(shown.lstrip())]
     units = server.workspace.position_codec.client_num_units
     return types.Range(types.Position(index, units(indent)), types.Position(index, max(units(shown), 1)))
+
+
+def _text_now(server: CompanionServer, root: Path, place: Place) -> str:
+    buffer = documents.open_document(server, documents.uri_of(root, place.path))
+    if buffer is not None:
+        return buffer.source
+    try:
+        return (root / place.path).read_bytes().decode("utf-8")
+    except (OSError, ValueError):
+        return place.tested

@@ -9,7 +9,7 @@ from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument
 
 from lsp_server.features.session import CompanionServer
-from lsp_server.refine.task import Document, Snapshot, TaskError, workspace_of
+from lsp_server.refine.task import ROOT_MARKERS, Document, Snapshot, TaskError, workspace_of
 
 
 def open_document(server: CompanionServer, uri: str) -> TextDocument | None:
@@ -35,6 +35,16 @@ def root_of(server: CompanionServer, path: Path) -> Path:
     folders.append(server.workspace.root_path)
     around = [Path(folder) for folder in folders if folder and path.is_relative_to(folder)]
     return max(around, key=lambda folder: len(folder.parts)) if around else workspace_of(path)
+
+
+def is_opened(server: CompanionServer, root: Path) -> bool:
+    """Return whether a root is, or lies in, a folder that the user has opened; or a project, where none is open."""
+    folders = [Path(path) for f in server.workspace.folders.values() if (path := to_fs_path(f.uri))]
+    if server.workspace.root_path:
+        folders.append(Path(server.workspace.root_path))
+    if folders:
+        return any(root.is_relative_to(folder) for folder in folders)
+    return any((root / marker).exists() for marker in ROOT_MARKERS) and root != Path.home()
 
 
 def locate(server: CompanionServer, uri: str) -> tuple[Path, PurePosixPath]:

@@ -27,4 +27,3 @@ def exit(server: CompanionServer, _params: None) -> None:
     """Stop what a client left running that never sent `shutdown`."""
     server.leaving = True
     server.cancel_all()
-    on_save.stop(server)

@@ -35,6 +35,8 @@ class Watched:
     cancel: threading.Event = field(default_factory=threading.Event)
     """Ends the run that is under way."""
     task: asyncio.Task[None] | None = None
+    asked: list[str] = field(default_factory=list)
+    """Tests that the user wants to be run, and that were not yet."""
     told: str = ""
     """Why its tests could not be run, as the user has been told."""
 
@@ -47,20 +49,24 @@ def saved(server: CompanionServer, params: types.DidSaveTextDocumentParams) -> N
         root, path = documents.locate(server, params.text_document.uri)
     except TaskError:
         return
+    if not documents.is_opened(server, root):
+        return  # what is trusted are the folders that were opened
     watched = _watched(server, root)
     watched.changed.add(path)
-    _begin(server, root, watched, ())
+    _begin(server, root, watched)
 
 
 def run(server: CompanionServer, root: Path, tests: Sequence[str]) -> None:
-    """Run some tests of a workspace, instead of those that are running; whatever they were for is made up for.
+    """Run some tests of a workspace; what is running is broken off, and made up for afterwards.
 
     Args:
         server: whose settings hold, and whose client is shown what fails.
         root: the workspace.
         tests: pytest arguments relative to it.
     """
-    _begin(server, root, _watched(server, root), tests)
+    watched = _watched(server, root)
+    watched.asked += [test for test in tests if test not in watched.asked]
+    _begin(server, root, watched)
 
 
 def _watched(server: CompanionServer, root: Path) -> Watched:
@@ -74,17 +80,23 @@ def _watched(server: CompanionServer, root: Path) -> Watched:
     return watched
 
 
-def _begin(server: CompanionServer, root: Path, watched: Watched, tests: Sequence[str]) -> None:
+def _begin(server: CompanionServer, root: Path, watched: Watched) -> None:
     ahead.stop(server)
     watched.cancel.set()
     previous, watched.cancel = watched.task, threading.Event()
-    watched.task = asyncio.ensure_future(_run(server, root, watched, tests, watched.cancel, previous))
+    watched.task = asyncio.ensure_future(_run(server, root, watched, watched.cancel, previous))
+
+
+def settings_changed(server: CompanionServer) -> None:
+    """Take back what is shown where nothing is to be run unasked any more."""
+    if server.settings.onSave == "off" and server.watched:
+        stop(server)
+        diagnostics.clear(server)
 
 
 def stop(server: CompanionServer) -> list[asyncio.Task[None]]:
     """End all runs; return what is to be waited for."""
-    for watched in server.watched.values():
-        watched.cancel.set()
+    server.end_runs()
     return [watched.task for watched in server.watched.values() if watched.task is not None]
 
 
@@ -92,43 +104,50 @@ async def _run(
     server: CompanionServer,
     root: Path,
     watched: Watched,
-    tests: Sequence[str],
     cancel: threading.Event,
     previous: asyncio.Task[None] | None,
 ) -> None:
-    if not tests:
-        await asyncio.sleep(DEBOUNCE_SECONDS)
-    if previous is not None and not previous.done():
-        await asyncio.wait([previous])
-    await configuration.settled(server)
-    if cancel.is_set():
-        return  # a later save takes this one along
-    if server.settings.onSave == "off" and not tests:
-        diagnostics.clear(server)
-        return
-    changed, watched.changed = watched.changed, set()
-    loop = asyncio.get_running_loop()
-    snapshot = documents.snapshot(server, root)
-
-    def listener(update: Update) -> None:
-        loop.call_soon_threadsafe(_show, server, cancel, update)
-
     try:
-        request = await asyncio.to_thread(work.test_request, root, server.settings)
-        if tests:
-            await asyncio.to_thread(watched.tests.run, tests, snapshot, request, cancel, listener)
-        if changed and not cancel.is_set():
-            await asyncio.to_thread(watched.tests.after_edit, changed, snapshot, request, cancel, listener)
-        watched.told = ""
-        if server.settings.onSave == "refine" and changed and not cancel.is_set() and not server.works:
-            failing = await asyncio.to_thread(watched.tests.findings, snapshot)
-            if any(finding.tests for finding in failing):
-                ahead.begin(server, root, changed)
+        if not watched.asked:
+            await asyncio.sleep(DEBOUNCE_SECONDS)
+        if previous is not None and not previous.done():
+            await asyncio.wait([previous])
+        await configuration.settled(server)
+        if not cancel.is_set():  # else a later save takes this one along
+            await _work(server, root, watched, cancel)
     except Exception as error:
         _tell(server, watched, error)
     finally:
-        if cancel.is_set():
-            watched.changed |= changed
+        # Also when the server ends: the thread goes on until it sees this.
+        cancel.set()
+
+
+async def _work(server: CompanionServer, root: Path, watched: Watched, cancel: threading.Event) -> None:
+    on_save = server.settings.onSave
+    asked, changed = tuple(watched.asked), set(watched.changed) if on_save != "off" else set()
+    if not asked and not changed:
+        return
+    loop = asyncio.get_running_loop()
+    snapshot = documents.snapshot(server, root)
+    left_out: set[PurePosixPath] = set()
+
+    def listener(update: Update) -> None:
+        left_out.update(PurePosixPath(test.partition("::")[0]) for test in update.left_out)
+        loop.call_soon_threadsafe(_show, server, cancel, update)
+
+    request = await asyncio.to_thread(work.test_request, root, server.settings)
+    if asked:
+        await asyncio.to_thread(watched.tests.run, asked, snapshot, request, cancel, listener)
+        if not cancel.is_set():
+            watched.asked = [test for test in watched.asked if test not in asked]
+    if changed and not cancel.is_set():
+        await asyncio.to_thread(watched.tests.after_edit, changed, snapshot, request, cancel, listener)
+    watched.told = ""
+    if cancel.is_set():
+        return
+    watched.changed = (watched.changed - changed) | left_out
+    if on_save == "refine" and changed and not server.works:
+        ahead.begin(server, root, changed, watched.tests.findings())
 
 
 def _show(server: CompanionServer, cancel: threading.Event, update: Update) -> None:

@@ -108,9 +108,15 @@ class CompanionServer(LanguageServer):
 
     def cancel_all(self) -> None:
         """Stop all work: the model at its next token, the tests at once."""
-        self.ahead_cancel.set()
+        self.end_runs()
         for work in self.works.values():
             work.cancel.set()
+
+    def end_runs(self) -> None:
+        """Stop what runs unasked: tests after a save, and repairs made ahead."""
+        self.ahead_cancel.set()
+        for watched in self.watched.values():
+            watched.cancel.set()
 
     def close(self) -> None:
         """Stop all work and delete what was written for the user to look at."""

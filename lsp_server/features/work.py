@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,34 @@ def test_request(workspace: Path, settings: Settings) -> TestRequest:
             writable=[Path(folder) for folder in settings.sandbox.writable],
         ),
     )
+
+
+def holds(proposal: Proposal, settings: Settings, cancel: threading.Event) -> bool:
+    """Return whether a verified proposal's tests pass in a run of now, in a process of its own.
+
+    Args:
+        proposal: on the texts of its own snapshot.
+        settings: the user's.
+        cancel: ends the run.
+
+    Raises:
+        RunnerError: the tests cannot be run.
+    """
+    from lsp_server.refine.judge import judge
+    from lsp_server.refine.proposal import VerdictKind
+    from runner.run import run_tests
+
+    task, baseline = proposal.task, proposal.baseline
+    assert proposal.new_text is not None
+    candidate = {task.document.path: proposal.new_text.encode("utf-8")}
+    request = replace(
+        test_request(task.snapshot.workspace, settings),
+        tests=task.tests,
+        files={**task.snapshot.overlay(), **candidate},
+        expected=frozenset(baseline.passed | task.wanted.ids),
+    )
+    report = run_tests(request, cancel)
+    return judge(baseline, report, task.wanted, frozenset()).kind is VerdictKind.VERIFIED
 
 
 @lru_cache(maxsize=1)

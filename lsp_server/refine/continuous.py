@@ -6,23 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from lsp_server.refine.discover import index_of, is_test_code, node_ids
 from lsp_server.refine.locate import Suspect, rank
 from lsp_server.refine.source import Source
 from lsp_server.refine.task import Snapshot, TaskError
-from runner.history import History, Selection, reader
+from runner.history import History, reader
 from runner.index import State
 from runner.interpreter import describe
-from runner.report import CollectionError, Failure, Frame, Outcome, Report, TestResult
+from runner.report import CollectionError, Failure, Frame, Outcome, Report, Stop, TestResult
 from runner.request import TestRequest, Trace
 from runner.run import run_tests
 from runner.warm import WarmProcesses
 
 FIRST_SECONDS = 0.5
 """Tests that take longer together are run in two goes, so that what failed last is known soon."""
-TRACED_TEST_SECONDS = 3.0
+MOST_CRASHES = 5
+"""Tests that may end the process after each other, until the others are left alone."""
+LEAST_SECONDS = 1.0
 MOST_TRACED_SECONDS = 20.0
 """Where a run took longer, it is not run again only to find out which lines it executes."""
 _MONITORING = (3, 12)
@@ -38,6 +40,8 @@ class Place:
     """From 1."""
     text: str = ""
     """What is to be said of it."""
+    tested: str = ""
+    """The text of the file in which it is that line."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,7 @@ class Finding:
 class Update:
     """What is known after a run."""
 
-    snapshot: Snapshot
-    """The texts that it is about."""
+    workspace: Path
     findings: tuple[Finding, ...]
     ran: int
     """Tests that were run since the last update."""
@@ -79,9 +82,13 @@ class ContinuousTests:
         self.history = History()
         self._warm = warm
         self._running = threading.Lock()
-        self._uncollected: dict[PurePosixPath, CollectionError] = {}
-        self._suspects: dict[str, Suspect] = {}
-        """By failing test, what it points to."""
+        self._way: tuple[object, ...] = ()
+        """What the results hold for, besides the texts."""
+        self._uncollected: dict[PurePosixPath, Finding] = {}
+        self._seen: dict[str, Place] = {}
+        """By failing test, where it was seen to fail."""
+        self._suspects: dict[str, tuple[str, Place]] = {}
+        """By failing test, the function that it points to, and where that is."""
 
     def after_edit(
         self,
@@ -105,22 +112,25 @@ class ContinuousTests:
             RunnerError: the tests cannot be run; the message says what mends it.
         """
         with self._running:
+            self._begin(request)
             deadline = time.monotonic() + request.limits.wall_seconds
             seconds = FIRST_SECONDS
             asked: set[str] = set()
             while not cancel.is_set():
                 state = self._state(snapshot)
-                chosen = self.history.select(
-                    changed, state, reader(snapshot.workspace, snapshot.overlay()), seconds
-                )
+                read = reader(snapshot.workspace, snapshot.overlay())
+                chosen = self.history.select({*changed, *self._uncollected}, state, read, seconds)
                 tests = tuple(test for test in chosen.tests if test not in asked)
                 if not tests:
-                    listener(Update(snapshot, self.findings(snapshot), 0))
+                    listener(Update(snapshot.workspace, self.findings(), 0))
                     return
                 asked |= set(tests)
-                self._go(tests, chosen, state, snapshot, request, cancel, listener)
+                self._go(tests, chosen.first, state, snapshot, request, cancel, listener, deadline)
                 seconds = deadline - time.monotonic()
-                if not chosen.left_out or seconds <= 0:
+                if not chosen.left_out:
+                    return
+                if seconds <= 0:
+                    listener(Update(snapshot.workspace, self.findings(), 0, chosen.left_out))
                     return
 
     def run(
@@ -144,68 +154,79 @@ class ContinuousTests:
             RunnerError: as `after_edit`.
         """
         with self._running:
-            chosen = Selection(tuple(tests))
-            self._go(chosen.tests, chosen, self._state(snapshot), snapshot, request, cancel, listener)
+            self._begin(request)
+            deadline = time.monotonic() + request.limits.wall_seconds
+            self._go(tuple(tests), (), self._state(snapshot), snapshot, request, cancel, listener, deadline)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return all that is known to fail, at the places that the texts had when it failed."""
+        failing = {
+            test: self._seen[test]
+            for test, result in self.history.results().items()
+            if _fails(result) and test in self._seen
+        }
+        found = [*self._uncollected.values()]
+        by_suspect: dict[tuple[PurePosixPath, str], list[str]] = {}
+        for test, place in failing.items():
+            related: tuple[Place, ...] = ()
+            if test in self._suspects:
+                name, at = self._suspects[test]
+                by_suspect.setdefault((at.path, name), []).append(test)
+                related = (replace(at, text=f"`{name}` is suspected"),)
+            found.append(Finding(place, (test,), related=related))
+        for (_, name), tests in by_suspect.items():
+            _, at = self._suspects[tests[0]]
+            named = ", ".join(test.partition("::")[2] for test in tests[:3])
+            more = f" and {len(tests) - 3} more" if len(tests) > 3 else ""
+            text = f"`{name}` may be why {named}{more} {'fails' if len(tests) == 1 else 'fail'}"
+            related = tuple(failing[test] for test in tests)
+            found.append(Finding(replace(at, text=text), tuple(tests), suspected=True, related=related))
+        return tuple(found)
+
+    def _begin(self, request: TestRequest) -> None:
+        """Forget what is known where tests are run in another way from now on."""
+        way = (request.interpreter, tuple(request.test_args), request.sandbox, request.limits)
+        if way != self._way:
+            self._way, self.history = way, History()
+            self._uncollected, self._seen, self._suspects = {}, {}, {}
 
     def _go(
         self,
         tests: tuple[str, ...],
-        chosen: Selection,
+        first: tuple[str, ...],
         state: State,
         snapshot: Snapshot,
         request: TestRequest,
         cancel: threading.Event,
         listener: Listener,
+        deadline: float,
     ) -> None:
         """Run tests, tell what is known then, find out what the failing ones point to, and tell that."""
         read = reader(snapshot.workspace, snapshot.overlay())
-        report = self._run(tests, chosen.first, snapshot, request, cancel)
-        if cancel.is_set():
-            return
-        self.history.note(report, tests, state, read)
-        self._note_collection(tests, report)
-        listener(Update(snapshot, self.findings(snapshot), len(report.results), chosen.left_out))
-        again = self._localise(report, snapshot, request, cancel)
-        if again is not None:
-            self.history.note(again, (), state, read)
-            listener(Update(snapshot, self.findings(snapshot), 0, chosen.left_out))
+        sources = _Sources(snapshot)
+        for _ in range(MOST_CRASHES):
+            left = max(deadline - time.monotonic(), LEAST_SECONDS)
+            limited = replace(request, limits=replace(request.limits, wall_seconds=left))
+            report = self._run(tests, first, snapshot, limited, cancel)
+            if cancel.is_set():
+                return
+            self.history.note(report, tests, state, read)
+            self._note_failures(report, sources)
+            self._note_collection(tests, report, sources)
+            listener(Update(snapshot.workspace, self.findings(), len(report.results)))
+            again = self._localise(report, snapshot, limited, cancel, sources)
+            if again is not None:
+                self.history.note(again, (), state, read)
+                listener(Update(snapshot.workspace, self.findings(), 0))
+            # One that takes the process with it is no reason to know nothing of the others.
+            tests = tuple(test for test, r in report.results.items() if r.outcome is Outcome.NOT_RUN)
+            if not tests or report.stop is not Stop.CRASHED or time.monotonic() > deadline:
+                return
 
     def _state(self, snapshot: Snapshot) -> State:
         state = index_of(snapshot.workspace).state(snapshot.overlay())
         self._forget_missing(state)
         return state
-
-    def findings(self, snapshot: Snapshot) -> tuple[Finding, ...]:
-        """Return all that is known to fail, at the places of these texts.
-
-        Args:
-            snapshot: the texts that the latest runs were of.
-        """
-        failing = {
-            test: result
-            for test, result in self.history.results().items()
-            if not result.outcome.ok and result.outcome is not Outcome.SKIPPED
-        }
-        sources = _Sources(snapshot)
-        places = {test: _place(result, sources) for test, result in failing.items()}
-        found = [_uncollected(error) for error in self._uncollected.values()]
-        by_suspect: dict[tuple[PurePosixPath, str], list[str]] = {}
-        for test, place in places.items():
-            suspect = self._suspects.get(test)
-            related: tuple[Place, ...] = ()
-            if suspect is not None:
-                at = _suspected(suspect, failing[test], sources)
-                by_suspect.setdefault((suspect.path, suspect.definition.name), []).append(test)
-                related = (replace(at, text=f"`{suspect.definition.name}` is suspected"),)
-            found.append(Finding(place, (test,), related=related))
-        for (_, name), tests in by_suspect.items():
-            at = _suspected(self._suspects[tests[0]], failing[tests[0]], sources)
-            named = ", ".join(test.partition("::")[2] for test in tests[:3])
-            more = f" and {len(tests) - 3} more" if len(tests) > 3 else ""
-            text = f"`{name}` may be why {named}{more} {'fails' if len(tests) == 1 else 'fail'}"
-            related = tuple(places[test] for test in tests)
-            found.append(Finding(replace(at, text=text), tuple(tests), suspected=True, related=related))
-        return tuple(found)
 
     def _run(
         self,
@@ -220,7 +241,15 @@ class ContinuousTests:
         wanted = replace(request, tests=tests, first=first, files=snapshot.overlay(), trace=trace)
         return run_tests(wanted, cancel, warm=self._warm)
 
-    def _note_collection(self, tests: Iterable[str], report: Report) -> None:
+    def _note_failures(self, report: Report, sources: _Sources) -> None:
+        for test, result in report.results.items():
+            if result.outcome is not Outcome.NOT_RUN:
+                self._seen.pop(test, None)
+                self._suspects.pop(test, None)
+                if _fails(result):
+                    self._seen[test] = _place(result, sources)
+
+    def _note_collection(self, tests: Iterable[str], report: Report, sources: _Sources) -> None:
         """Keep which files could not be collected, and forget those that now could."""
         for test in tests:
             self._uncollected.pop(PurePosixPath(test.partition("::")[0]), None)
@@ -228,7 +257,7 @@ class ContinuousTests:
         around = {folder / "conftest.py" for path in collected for folder in path.parents}
         for path in collected | around:
             self._uncollected.pop(path, None)
-        self._uncollected |= {error.path: error for error in report.collection_errors}
+        self._uncollected |= {e.path: _not_collected(e, sources) for e in report.collection_errors}
 
     def _localise(
         self,
@@ -236,6 +265,7 @@ class ContinuousTests:
         snapshot: Snapshot,
         request: TestRequest,
         cancel: threading.Event,
+        sources: _Sources,
     ) -> Report | None:
         """Find out what the failing tests point to, in a process of its own.
 
@@ -243,28 +273,26 @@ class ContinuousTests:
             What that says of tests as the first run has it, and of those that pass now; None if there was nothing to
             find out.
         """
-        for test in report.results:
-            self._suspects.pop(test, None)
         failing = frozenset(i for i in report.failed if report.results[i].outcome is not Outcome.NOT_RUN)
         if not failing or report.seconds > MOST_TRACED_SECONDS:
             return None
         files = tuple(dict.fromkeys(test.partition("::")[0] for test in sorted(failing)))
-        limits = replace(request.limits, test_seconds=min(request.limits.test_seconds, TRACED_TEST_SECONDS))
-        wanted = replace(request, tests=files, files=snapshot.overlay(), trace="lines", limits=limits)
+        wanted = replace(request, tests=files, files=snapshot.overlay(), trace="lines")
         traced = run_tests(wanted, cancel, warm=self._warm, fork=False)
         if cancel.is_set():
             return None
         for test in failing & traced.failed:
             suspects = rank(snapshot, frozenset({test}), _with_passing(traced, test), _never(files))
             if suspects:
-                self._suspects[test] = suspects[0]
+                place = _suspected(suspects[0], report.results[test], sources)
+                self._suspects[test] = (suspects[0].definition.name, place)
         known = report.results
         same = {
             test: result
             for test, result in traced.results.items()
             if result.outcome.ok or (test in known and known[test].outcome is result.outcome)
         }
-        return replace(traced, results=same)
+        return replace(traced, results=same, collection_errors=())
 
     def _forget_missing(self, state: State) -> None:
         """Drop what is known of files that are no longer there."""
@@ -288,6 +316,11 @@ class _Sources:
                 self._known[path] = None
         return self._known[path]
 
+    def text(self, path: PurePosixPath) -> str:
+        """Return a file's text, empty if it cannot be read."""
+        source = self.get(path)
+        return source.text if source is not None else ""
+
 
 def _never(files: Collection[str]) -> Callable[[PurePosixPath], bool]:
     return lambda path: is_test_code(path, files)
@@ -306,11 +339,11 @@ def _place(result: TestResult, sources: _Sources) -> Place:
     text = f"{result.id.partition('::')[2]} {_verb(result.outcome)}: {_explanation(failure)}"
     own = [frame for frame in failure.frames if frame.path == path]
     if own:
-        return Place(path, own[-1].line, text)
+        return Place(path, own[-1].line, text, sources.text(path))
     source = sources.get(path)
     ids = node_ids(source, path) if source is not None else {}
     start, _ = ids.get(result.id.partition("[")[0], (1, 1))
-    return Place(path, start, text)
+    return Place(path, start, text, sources.text(path))
 
 
 def _verb(outcome: Outcome) -> str:
@@ -330,22 +363,26 @@ def _suspected(suspect: Suspect, result: TestResult, sources: _Sources) -> Place
     """Return the line of a suspect that the traceback names, else that of its `def`."""
     frames: tuple[Frame, ...] = result.failure.frames if result.failure else ()
     definition = suspect.definition
-    source = sources.get(suspect.path)
-    if source is not None:  # as it stands now: an edit above it may have moved it
-        definition = next((d for d in source.definitions if d.name == definition.name), definition)
     inside = [
         f.line for f in frames if f.path == suspect.path and definition.start <= f.line <= definition.end
     ]
-    return Place(suspect.path, inside[-1] if inside else definition.header)
+    line = inside[-1] if inside else definition.header
+    return Place(suspect.path, line, tested=sources.text(suspect.path))
 
 
-def _uncollected(error: CollectionError) -> Finding:
+def _not_collected(error: CollectionError, sources: _Sources) -> Finding:
     """Return where a file could not be imported: the innermost workspace line of the traceback."""
     frames = error.failure.frames
     text = f"{error.path} cannot be collected: {error.failure.message}"
     if not frames:
-        return Finding(Place(error.path, 1, text), ())
+        return Finding(Place(error.path, 1, text, sources.text(error.path)), ())
     inner = frames[-1]
     own = [frame for frame in frames if frame.path == error.path]
-    related = (Place(error.path, own[-1].line, "imported here"),) if own and own[-1] != inner else ()
-    return Finding(Place(inner.path, inner.line, text), (), related=related)
+    related: tuple[Place, ...] = ()
+    if own and own[-1] != inner:
+        related = (Place(error.path, own[-1].line, "imported here", sources.text(error.path)),)
+    return Finding(Place(inner.path, inner.line, text, sources.text(inner.path)), (), related=related)
+
+
+def _fails(result: TestResult) -> bool:
+    return not result.outcome.ok and result.outcome is not Outcome.SKIPPED

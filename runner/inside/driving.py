@@ -57,7 +57,9 @@ class Driving:
 
     def stop_tracing(self) -> Footprint:
         """Return what was executed since the start."""
-        return self.tracer.stop() if self.tracer is not None else Footprint()
+        if self.tracer is None or not self.tracer.recording:
+            return Footprint()
+        return self.tracer.stop()
 
     def share(self, footprint: Footprint, path: str = "") -> None:
         """Take in what concerns all tests of a file, or all tests of the run."""

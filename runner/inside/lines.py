@@ -59,6 +59,11 @@ class Tracer:
         self._tool: int | None = None
         sys.addaudithook(self._note)
 
+    @property
+    def recording(self) -> bool:
+        """Whether it is between a start and a stop."""
+        return self._footprint is not None
+
     def start(self) -> None:
         """Record from here on."""
         self._footprint = Footprint()

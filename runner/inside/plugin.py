@@ -143,6 +143,7 @@ class Plugin(Driving):
 
     def pytest_sessionfinish(self) -> None:
         if self.tracer is not None:
+            self.share(self.stop_tracing())  # where the collection was broken off
             told = {path: footprint.told() for path, footprint in self.shared.items()}
             self.channel.send("shared", footprints=told)
 

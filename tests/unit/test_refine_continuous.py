@@ -93,6 +93,53 @@ def edited(tmp_path: Path, warm: WarmProcesses) -> Edited:
     return Edited(tmp_path, warm)
 
 
+def test_a_failure_is_still_known_in_the_text_that_it_was_seen_in(edited: Edited) -> None:
+    """An edit that concerns no test moves it: whoever shows it has to know from where."""
+    edited.save("calc.py")
+    edited.write("test_calc.py", "# one\n# two\n" + dedent(FILES["test_calc.py"]).lstrip("\n"))
+    test = next(finding for finding in edited.save("test_calc.py") if not finding.suspected)
+    assert test.place.tested.splitlines()[test.place.line - 1].strip() == "assert add(2, 3) == expected"
+
+
+def test_a_test_that_ends_the_process_leaves_the_others_their_say(edited: Edited) -> None:
+    edited.write(
+        "test_calc.py", "import os\n" + dedent(FILES["test_calc.py"]).replace("expected = 5", "os._exit(1)")
+    )
+    findings = edited.save("calc.py")
+    assert any("ended the test process" in finding.place.text for finding in findings)
+    results = edited.tests.history.of_file(PurePosixPath("test_calc.py"))
+    assert results["test_calc.py::test_double"].outcome.ok
+    edited.write("test_calc.py", dedent(FILES["test_calc.py"]).replace("== expected", "!= expected"))
+    assert edited.save("test_calc.py") == []
+
+
+def test_a_collection_error_goes_when_the_mend_comes_from_elsewhere(edited: Edited) -> None:
+    edited.write("calc.py", "import nowhere_to_be_found\n")
+    assert edited.save("calc.py")
+    edited.write("calc.py", FILES["calc.py"].replace("a - b", "a + b"))
+    assert edited.save("test_other.py") == []
+
+
+def test_a_module_that_was_missing_concerns_who_wanted_it(edited: Edited) -> None:
+    edited.write("test_calc.py", "def test_it():\n    import helper\n\n\ndef test_more():\n    pass\n")
+    assert edited.save("test_calc.py")
+    edited.write("helper.py", "")
+    assert edited.save("helper.py") == []
+
+
+def test_a_failing_test_is_run_again_whatever_was_the_matter(edited: Edited, tmp_path: Path) -> None:
+    edited.write("test_calc.py", "import os\n\ndef test_it():\n    assert os.path.exists('marker')\n")
+    assert edited.save("test_calc.py")
+    edited.write("marker", "")
+    assert edited.save("test_calc.py") == []
+
+
+def test_a_text_that_python_cannot_take_in_does_no_harm(edited: Edited) -> None:
+    edited.write("calc.py", dedent(FILES["calc.py"]) + "\n\nX = " + "+".join(["1"] * 3000) + "\n")
+    assert len(edited.save("calc.py")) == 2
+    assert len(edited.save("calc.py")) == 2
+
+
 def shown(findings: list[Finding]) -> set[tuple[str, int]]:
     return {(str(finding.place.path), finding.place.line) for finding in findings}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -317,6 +319,10 @@ def index_of(folder: Path, files: Mapping[str, str]) -> Index:
         ("import importlib\nimportlib.import_module('pkg.a')", True),
         ("from unittest import mock\n@mock.patch('pkg.a.f')\ndef test(): pass", True),
         ("from ..pkg import a", True),
+        ("from pkg import (\n    c,  # (of course)\n    a,\n)", True),
+        ("\ufeffimport pkg.a", True),
+        ("import importlib\nimportlib.import_module('alone')", True),
+        ("pytest_plugins = ['alone']", True),
         ("import pkg.c", False),
         ("import a", False),
         ("pkg = a", False),
@@ -331,11 +337,56 @@ def test_imports_are_followed(tmp_path: Path, text: str, imported: bool, source:
         f"{source}pkg/a.py": "def f(): pass",
         f"{source}pkg/b.py": "from . import a",
         f"{source}pkg/c.py": "",
+        f"{source}alone.py": "import pkg.a",
         "tests/test_it.py": text,
     }
     state = index_of(tmp_path, files).state()
     found = PurePosixPath("tests/test_it.py") in state.importers([PurePosixPath(f"{source}pkg/a.py")])
     assert found == imported
+
+
+@pytest.mark.parametrize(
+    "text", ["from" + " " * 20_000, "from pkg import (" + "# (" * 5000, "import " + "\\\n" * 5000]
+)
+def test_odd_texts_take_no_time(tmp_path: Path, text: str) -> None:
+    began = time.process_time()
+    index_of(tmp_path, {"a.py": text}).state()
+    assert time.process_time() - began < 5, "it is looked through more than once"
+
+
+def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    (tmp_path / "large.py").write_bytes(b"#" * (5 << 20))
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+    assert not Index(tmp_path).state().files
+    with pytest.raises(OSError):
+        reader(tmp_path)(PurePosixPath("pipe.py"))
+
+
+def test_what_hooks_execute_concerns_all(shop: Shop) -> None:
+    shop.project.write("shop/set_up.py", "def set_up():\n    return 1\n")
+    shop.project.write(
+        "conftest.py", "from shop.set_up import set_up\n\ndef pytest_configure(config):\n    set_up()\n"
+    )
+    shop.run("tests")
+    shop.edit("shop/set_up.py", "return 1", "return 2")
+    assert shop.stale() == set().union(*ALL.values())
+
+
+def test_processes_that_are_started_otherwise_count_too(shop: Shop) -> None:
+    test = """
+        import multiprocessing
+        from shop.other import alone
+
+        def test_pool():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                assert pool.apply(alone) == 1
+    """
+    shop.project.write("tests/test_pool.py", test)
+    shop.run("tests/test_pool.py")
+    shop.edit("shop/other.py", "return 1", "return 2")
+    assert "test_pool" in shop.stale()
 
 
 def test_only_what_has_changed_is_read_again(tmp_path: Path) -> None:
