@@ -1,0 +1,30 @@
+import * as vscode from "vscode";
+import { Client } from "./client";
+import { showMenu } from "./menu";
+import { registerRequests } from "./requests";
+import { State } from "./state";
+import { createStatusBar } from "./statusBar";
+
+export function activate(context: vscode.ExtensionContext): void {
+  const state = new State();
+  const client = new Client(context, state);
+  const restart = (): Promise<void> => client.start();
+  context.subscriptions.push(
+    state,
+    client,
+    createStatusBar(state),
+    registerRequests(client, state),
+    vscode.commands.registerCommand("oci.restartServer", restart),
+    vscode.commands.registerCommand("oci.showMenu", showMenu),
+    vscode.commands.registerCommand("oci.showLog", () => {
+      client.log.show();
+    }),
+    vscode.workspace.onDidGrantWorkspaceTrust(restart),
+    vscode.workspace.onDidChangeConfiguration((change) => {
+      if (change.affectsConfiguration("oci.server")) {
+        void restart();
+      }
+    }),
+  );
+  void client.start();
+}
