@@ -43,6 +43,9 @@ def create_server() -> CompanionServer:
         ("oci.fixTest", commands.fix_test),
         ("oci.cancel", commands.cancel),
         ("oci.applyProposal", commands.apply_proposal),
+        ("oci.acceptProposal", commands.accept_proposal),
+        ("oci.discardProposal", commands.discard_proposal),
+        ("oci.fitProposal", commands.fit_proposal),
     ):
         server.command(name)(command)
     return server
