@@ -18,10 +18,11 @@ def generate() -> str:
     parts = [
         "// Made of lsp_server/features/messages.py by extension/generate_messages.py: change it there.\n"
     ]
-    parts += [
-        f'export const {name} = "{getattr(messages, name)}";\n' for name in ("PROPOSAL", "PROPOSAL_CLOSED")
+    sent = [
+        f'  readonly "{method}": {message.__name__};\n' for method, message in messages.NOTIFICATIONS.items()
     ]
-    for message in messages.MESSAGES:
+    parts.append(f"\nexport interface Notifications {{\n{''.join(sent)}}}\n")
+    for message in (*messages.NOTIFICATIONS.values(), *messages.ANSWERS):
         hints = get_type_hints(message)
         lines = [f"  readonly {field.name}: {_type(hints[field.name])};\n" for field in fields(message)]
         parts.append(f"\nexport interface {message.__name__} {{\n{''.join(lines)}}}\n")

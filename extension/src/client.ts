@@ -7,6 +7,7 @@ import {
   State as ClientState,
   WorkDoneProgressCancelNotification,
 } from "vscode-languageclient/node";
+import type { Notifications } from "./messages";
 import { ProgressNotifications } from "./progress";
 import { serverCommand } from "./serverCommand";
 import type { State } from "./state";
@@ -18,6 +19,8 @@ export interface Offered {
   readonly arguments: readonly unknown[];
 }
 
+type Listener<Message> = (message: Message) => void | Promise<void>;
+
 /** The connection to the language server, which is started, stopped and started again. */
 export class Client implements vscode.Disposable {
   readonly log = vscode.window.createOutputChannel("OCI Companion", { log: true });
@@ -25,6 +28,10 @@ export class Client implements vscode.Disposable {
   /** Starts and stops run one after the other, however fast they are asked for. */
   private last: Promise<void> = Promise.resolve();
   private readonly progress: ProgressNotifications;
+  private readonly listeners = new Map<string, Listener<unknown>>();
+  private readonly ended = new vscode.EventEmitter<void>();
+  /** A server has ended, and with it what it knew. */
+  readonly onDidEnd = this.ended.event;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
@@ -47,10 +54,15 @@ export class Client implements vscode.Disposable {
     return this.inTurn(() => this.end());
   }
 
-  /** Runs a command of the server. */
-  async execute(command: string, argument: object): Promise<void> {
+  /** Runs a command of the server and returns its answer. */
+  async execute<Answer>(command: string, argument: object): Promise<Answer> {
     // The language client has registered the server's commands with the editor.
-    await vscode.commands.executeCommand(command, argument);
+    return vscode.commands.executeCommand<Answer>(command, argument);
+  }
+
+  /** Listens to a message of ours, from this server and those that take its place. */
+  onNotification<Method extends keyof Notifications>(method: Method, listener: Listener<Notifications[Method]>): void {
+    this.listeners.set(method, listener as Listener<unknown>);
   }
 
   /** Returns the commands that the server offers for a place. */
@@ -71,6 +83,7 @@ export class Client implements vscode.Disposable {
 
   dispose(): void {
     void this.stop();
+    this.ended.dispose();
     this.log.dispose();
   }
 
@@ -104,6 +117,7 @@ export class Client implements vscode.Disposable {
     client.onDidChangeState(({ newState }) => {
       this.follow(newState);
     });
+    this.listeners.forEach((listener, method) => client.onNotification(method, listener));
     await client.start();
   }
 
@@ -112,6 +126,7 @@ export class Client implements vscode.Disposable {
     this.client = undefined;
     await client?.dispose();
     this.progress.closeAll();
+    this.ended.fire();
   }
 
   private options(): LanguageClientOptions {
@@ -120,7 +135,7 @@ export class Client implements vscode.Disposable {
       documentSelector: [{ scheme: "file", language: "python" }],
       outputChannel: this.log,
       revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationOptions: { trusted: vscode.workspace.isTrusted },
+      initializationOptions: { trusted: vscode.workspace.isTrusted, proposals: true },
       middleware: {
         handleWorkDoneProgress: this.progress.handle,
         executeCommand: async (command, args, next): Promise<unknown> => {
@@ -144,6 +159,7 @@ export class Client implements vscode.Disposable {
         break;
       default:
         this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped.") };
+        this.ended.fire();
         if (this.progress.closeAll() > 0 && this.client) {
           void vscode.window.showWarningMessage(
             vscode.l10n.t("The OCI server ended while it was working. Nothing was changed; ask again."),

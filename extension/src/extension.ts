@@ -1,6 +1,7 @@
 import * as vscode from "vscode";
 import { Client } from "./client";
 import { showMenu } from "./menu";
+import { registerProposals } from "./proposals";
 import { registerRequests } from "./requests";
 import { State } from "./state";
 import { createStatusBar } from "./statusBar";
@@ -14,6 +15,7 @@ export function activate(context: vscode.ExtensionContext): void {
     client,
     createStatusBar(state),
     registerRequests(client, state),
+    registerProposals(client),
     vscode.commands.registerCommand("oci.restartServer", restart),
     vscode.commands.registerCommand("oci.showMenu", showMenu),
     vscode.commands.registerCommand("oci.showLog", () => {

@@ -1,6 +1,9 @@
 // Made of lsp_server/features/messages.py by extension/generate_messages.py: change it there.
-export const PROPOSAL = "oci/proposal";
-export const PROPOSAL_CLOSED = "oci/proposalClosed";
+
+export interface Notifications {
+  readonly "oci/proposal": WaitingProposal;
+  readonly "oci/proposalClosed": ClosedProposal;
+}
 
 export interface WaitingProposal {
   readonly token: string;

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 PROPOSAL = "oci/proposal"
-"""Notification with a `WaitingProposal`: it waits to be accepted or discarded."""
+"""A proposal waits to be accepted or discarded."""
 PROPOSAL_CLOSED = "oci/proposalClosed"
-"""Notification with a `ClosedProposal`: it waits no longer."""
+"""A proposal waits no longer."""
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,7 @@ class Decision:
     """Why it was not applied; empty if it was."""
 
 
-MESSAGES = (WaitingProposal, ClosedProposal, Decision)
+NOTIFICATIONS = {PROPOSAL: WaitingProposal, PROPOSAL_CLOSED: ClosedProposal}
+"""What goes to the client unasked."""
+ANSWERS = (Decision,)
+"""What goes to the client as the result of a command."""

@@ -93,6 +93,51 @@ export class Workbench {
     return this.page.locator(`.tabs-container .tab[data-resource-name="${name}"]`);
   }
 
+  dirtyTab(name: string): Locator {
+    return this.page.locator(`.tabs-container .tab.dirty[data-resource-name="${name}"]`);
+  }
+
+  /** Saves a file that has a tab. */
+  async save(name: string): Promise<void> {
+    await this.tab(name).and(this.page.locator(":not([aria-label*=proposal])")).first().click();
+    await until(`${name} to be saved`, async () => {
+      await this.page.keyboard.press("Control+s");
+      return (await this.dirtyTab(name).count()) === 0;
+    });
+  }
+
+  /** The diff of a file and a proposal for it. */
+  get proposal(): Locator {
+    return this.page.locator(".editor-instance .monaco-diff-editor");
+  }
+
+  /** A lens above the proposal's first change. */
+  lens(text: string): Locator {
+    return this.proposal.locator(".editor.modified .codelens-decoration a", { hasText: text });
+  }
+
+  /** Opens the companion's side bar. */
+  async openSideBar(): Promise<void> {
+    const label = this.page.locator('.action-label[aria-label^="OCI Companion"]');
+    await this.page.locator(".activitybar .action-item", { has: label }).click();
+  }
+
+  /** A proposal in the side bar's list of what waits. */
+  waiting(name: string): Locator {
+    return this.page.getByRole("tree", { name: "Proposals" }).locator(".monaco-list-row", { hasText: name });
+  }
+
+  /** Changes a text in the file that a proposal is compared with. */
+  async editOriginal(text: string, replacement: string): Promise<void> {
+    const line = this.proposal.locator(".editor.original .view-line").filter({ hasText: text.replaceAll(" ", "\u00a0") });
+    await line.click();
+    await this.page.keyboard.press("End");
+    for (let left = text.length; left > 0; left--) {
+      await this.page.keyboard.press("Backspace");
+    }
+    await this.page.keyboard.insertText(replacement);
+  }
+
   /** A notification that is shown with this text in it. */
   notification(text: string | RegExp): Locator {
     return this.page.locator(".notifications-toasts .notification-list-item").filter({ hasText: text });
