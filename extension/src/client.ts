@@ -9,7 +9,7 @@ import {
 } from "vscode-languageclient/node";
 import type { Notifications } from "./messages";
 import { ProgressNotifications } from "./progress";
-import { serverCommand } from "./serverCommand";
+import type { Program } from "./companion";
 import type { State } from "./state";
 import { askForTrust } from "./trust";
 
@@ -36,6 +36,8 @@ export class Client implements vscode.Disposable {
   constructor(
     private readonly context: vscode.ExtensionContext,
     private readonly state: State,
+    /** Returns how to start the server, or undefined while it is not set up. */
+    private readonly program: () => Promise<Program | undefined>,
   ) {
     this.progress = new ProgressNotifications(state, (token) => {
       void this.client?.sendNotification(WorkDoneProgressCancelNotification.type, { token });
@@ -91,23 +93,23 @@ export class Client implements vscode.Disposable {
     this.last = this.last.then(step).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       this.log.error(why);
-      this.state.server = { kind: "failed", why };
+      this.state.server = { kind: "off", why, isSetUp: true };
     });
     return this.last;
   }
 
   private async begin(): Promise<void> {
-    const command = serverCommand();
-    if (!command) {
-      this.state.server = { kind: "off", why: vscode.l10n.t("The Python side is not set up.") };
+    const program = await this.program();
+    if (!program) {
+      this.state.server = { kind: "off", why: vscode.l10n.t("It is not set up yet."), isSetUp: false };
       return;
     }
     const client = new LanguageClient(
       "oci",
       "OCI Companion",
       {
-        command: command.command,
-        args: [...command.args],
+        command: program.command,
+        args: [...program.args],
         // Not the workspace, which the client would take: what lies there is not ours.
         options: { cwd: this.context.extensionPath },
       },
@@ -158,7 +160,7 @@ export class Client implements vscode.Disposable {
         this.state.server = { kind: "running" };
         break;
       default:
-        this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped.") };
+        this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped."), isSetUp: true };
         this.ended.fire();
         if (this.progress.closeAll() > 0 && this.client) {
           void vscode.window.showWarningMessage(

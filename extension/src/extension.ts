@@ -3,12 +3,14 @@ import { Client } from "./client";
 import { showMenu } from "./menu";
 import { registerProposals } from "./proposals";
 import { registerRequests } from "./requests";
+import { Setup } from "./setup";
 import { State } from "./state";
 import { createStatusBar } from "./statusBar";
 
 export function activate(context: vscode.ExtensionContext): void {
   const state = new State();
-  const client = new Client(context, state);
+  const setup = new Setup(context);
+  const client = new Client(context, state, () => setup.serverCommand());
   const restart = (): Promise<void> => client.start();
   context.subscriptions.push(
     state,
@@ -16,6 +18,7 @@ export function activate(context: vscode.ExtensionContext): void {
     createStatusBar(state),
     registerRequests(client, state),
     registerProposals(client),
+    setup.register(client),
     vscode.commands.registerCommand("oci.restartServer", restart),
     vscode.commands.registerCommand("oci.showMenu", showMenu),
     vscode.commands.registerCommand("oci.showLog", () => {
@@ -28,5 +31,5 @@ export function activate(context: vscode.ExtensionContext): void {
       }
     }),
   );
-  void client.start();
+  void client.start().then(() => setup.begin());
 }

@@ -61,10 +61,12 @@ async function ready(state: State): Promise<boolean> {
     void vscode.window.showInformationMessage(vscode.l10n.t("The OCI server is starting. Ask again in a moment."));
     return false;
   }
-  const restart = vscode.l10n.t("Restart Server");
+  const mend = server.isSetUp
+    ? { title: vscode.l10n.t("Restart Server"), command: "oci.restartServer" }
+    : { title: vscode.l10n.t("Set Up"), command: "oci.setUp" };
   const message = vscode.l10n.t("The OCI server is not running. {0}", server.why);
-  if ((await vscode.window.showErrorMessage(message, restart)) === restart) {
-    await vscode.commands.executeCommand("oci.restartServer");
+  if ((await vscode.window.showErrorMessage(message, mend))?.command === mend.command) {
+    await vscode.commands.executeCommand(mend.command);
   }
   return false;
 }

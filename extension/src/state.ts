@@ -2,7 +2,9 @@ import * as vscode from "vscode";
 
 /** What the server is doing; `why` is for the user. */
 export type Server =
-  { readonly kind: "off" | "failed"; readonly why: string } | { readonly kind: "starting" } | { readonly kind: "running" };
+  | { readonly kind: "off"; readonly why: string; readonly isSetUp: boolean }
+  | { readonly kind: "starting" }
+  | { readonly kind: "running" };
 
 /** A request that is being worked on. */
 export interface Work {
@@ -14,7 +16,7 @@ export interface Work {
 export class State implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   readonly onDidChange = this.changed.event;
-  private now: Server = { kind: "off", why: "" };
+  private now: Server = { kind: "off", why: "", isSetUp: true };
   /** By the token of its progress. */
   private readonly working = new Map<string | number, Work>();
 

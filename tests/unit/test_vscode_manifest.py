@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MANIFEST: dict[str, Any] = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
 STRINGS: dict[str, str] = json.loads((ROOT / "package.nls.json").read_text(encoding="utf-8"))
 DECLARED: dict[str, dict[str, Any]] = MANIFEST["contributes"]["configuration"]["properties"]
-OF_THE_EXTENSION = {"oci.server.python"}
+OF_THE_EXTENSION = {"oci.server.python", "oci.server.basePython"}
 """Settings that the server never sees."""
 WEAKENS = ("oci.sandbox.", "oci.endpoint", "oci.server.")
 """Settings that no workspace may have a say in."""

@@ -31,6 +31,7 @@ suite({}, (browserTest) => {
     await window.waiting("calc.py").locator(".monaco-tl-twistie").click();
     await window.page.getByText("1 of 2 passed before → 2 of 2 pass now").first().waitFor();
     await window.waiting("calc.py").hover();
+    await window.lens("Discard").waitFor();
     await window.picture("waiting");
     await window.waiting("calc.py").getByRole("button", { name: "Discard Proposal" }).click();
     await window.proposal.waitFor({ state: "detached" });

@@ -44,6 +44,7 @@ export interface Fixture {
 
 interface Options {
   readonly asksForTrust?: boolean;
+  /** Instead of those that lead to a server that is set up and to the scripted model. */
   readonly settings?: Readonly<Record<string, unknown>>;
 }
 
@@ -57,12 +58,11 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
 
   before(async () => {
     model = await ScriptedModel.start();
-    const settings = {
+    const settings = options.settings ?? {
       "oci.server.python": given.python,
       "oci.interpreter": given.python,
       "oci.endpoint": model.url,
       "oci.testArgs": UNNEEDED,
-      ...options.settings,
     };
     server = await CodeServer.start({ folder, settings, asksForTrust: options.asksForTrust ?? false });
     browser = await chromium.launch({ executablePath: given.chromium, args: ["--no-sandbox", "--disable-gpu"] });

@@ -153,8 +153,14 @@ export class Workbench {
   }
 
   /** Waits until the language server runs. */
-  async serverRuns(): Promise<void> {
-    await this.status.and(this.page.locator('[aria-label^="OCI is ready"], [aria-label^="OCI waits"]')).waitFor();
+  async serverRuns(timeout = PATIENCE): Promise<void> {
+    const running = this.page.locator('[aria-label^="OCI is ready"], [aria-label^="OCI waits"]');
+    await this.status.and(running).waitFor({ timeout });
+  }
+
+  /** Picks a row of the list that is shown. */
+  async pick(text: string): Promise<void> {
+    await this.page.locator(".quick-input-widget .monaco-list-row", { hasText: text }).first().click();
   }
 }
 
