@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Longest that a test waits for something that has to happen, in milliseconds: machines may be busy. */
-export const PATIENCE = 30_000;
+export const PATIENCE = 120_000;
 
 /** Waits until a condition holds and returns what it gave; one that throws does not hold yet. */
 export async function until<T>(what: string, condition: () => Promise<T> | T, patience = PATIENCE): Promise<T> {
