@@ -93,7 +93,7 @@ def fit(server: CompanionServer, proposal: Proposal) -> Edit:
     assert proposal.new_text is not None
     after = rebase(worked_on.text, proposal.new_text, current, proposal.task.region)
     if after is None:
-        raise NotApplicable(f"{worked_on.path} was changed in the same place while it was worked on.")
+        raise NotApplicable(f"{worked_on.path} was changed in the same place since the tests ran.")
     version = buffer.version if buffer else None
     return Edit(buffer.uri if buffer else uri, version, current, after, rebased=current != worked_on.text)
 

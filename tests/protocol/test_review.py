@@ -87,7 +87,7 @@ async def test_a_file_changed_in_the_same_place_is_refused_until_it_fits_again(
     token = (await editor.proposal())["token"]
     mine = CALC.replace("a - b", "b - a")
     editor.type(calc, mine)
-    reason = "calc.py was changed in the same place while it was worked on."
+    reason = "calc.py was changed in the same place since the tests ran."
     refused = await editor.command("oci.acceptProposal", token=token)
     assert refused == {"applied": False, "message": reason}
     refit = await editor.command("oci.fitProposal", token=token)
