@@ -163,10 +163,16 @@ export class Client implements vscode.Disposable {
         this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped."), isSetUp: true };
         this.ended.fire();
         if (this.progress.closeAll() > 0 && this.client) {
-          void vscode.window.showWarningMessage(
-            vscode.l10n.t("The OCI server ended while it was working. Nothing was changed; ask again."),
-          );
+          void this.tellOfBreak();
         }
+    }
+  }
+
+  private async tellOfBreak(): Promise<void> {
+    const show = vscode.l10n.t("Show Log");
+    const message = vscode.l10n.t("The OCI server ended while it was working. Nothing was changed; ask again.");
+    if ((await vscode.window.showWarningMessage(message, show)) === show) {
+      this.log.show();
     }
   }
 }

@@ -1,7 +1,7 @@
 /** VS Code as code-server: a process of its own with its own user data, and nothing of it left at the end. */
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -99,6 +99,27 @@ export class CodeServer {
     }
     this.kill();
     process.off("exit", this.kill);
+  }
+
+  /** Kills the language server of an open window, as running out of memory would. */
+  killLanguageServer(): void {
+    for (const name of readdirSync("/proc").filter((each) => /^\d+$/.test(each))) {
+      if (this.isLanguageServer(name)) {
+        process.kill(Number(name), "SIGKILL");
+      }
+    }
+  }
+
+  /** Whether a process is one that our code-server has started to be a language server. */
+  private isLanguageServer(id: string): boolean {
+    try {
+      const state = readFileSync(`/proc/${id}/stat`, "utf8");
+      const [, , group] = state.slice(state.lastIndexOf(")") + 2).split(" ");
+      const words = readFileSync(`/proc/${id}/cmdline`, "utf8").split("\0");
+      return Number(group) === this.child.pid && words.includes("lsp_server.cli") && words.includes("lsp");
+    } catch {
+      return false; // it has ended meanwhile
+    }
   }
 
   private readonly kill = (): void => {

@@ -34,6 +34,7 @@ const UNNEEDED = ["hypothesispytest", "asyncio", "pytest-lsp", "anyio"].flatMap(
 
 export interface Fixture {
   readonly model: ScriptedModel;
+  readonly server: CodeServer;
   /** The open project's folder. */
   readonly project: string;
   /** Opens the project; `line` is where the cursor is. */
@@ -44,7 +45,7 @@ export interface Fixture {
 
 interface Options {
   readonly asksForTrust?: boolean;
-  /** Instead of those that lead to a server that is set up and to the scripted model. */
+  /** Instead of those that say which Python the server runs on, and which one the tests. */
   readonly settings?: Readonly<Record<string, unknown>>;
 }
 
@@ -58,11 +59,10 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
 
   before(async () => {
     model = await ScriptedModel.start();
-    const settings = options.settings ?? {
-      "oci.server.python": given.python,
-      "oci.interpreter": given.python,
+    const settings = {
       "oci.endpoint": model.url,
       "oci.testArgs": UNNEEDED,
+      ...(options.settings ?? { "oci.server.python": given.python, "oci.interpreter": given.python }),
     };
     server = await CodeServer.start({ folder, settings, asksForTrust: options.asksForTrust ?? false });
     browser = await chromium.launch({ executablePath: given.chromium, args: ["--no-sandbox", "--disable-gpu"] });
@@ -84,6 +84,7 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
       const opened: Workbench[] = [];
       const fixture: Fixture = {
         model,
+        server,
         project,
         open: async (file, line) => {
           const workbench = await Workbench.open(browser, server, project, file, line);
