@@ -15,7 +15,12 @@ export function createStatusBar(state: State): vscode.Disposable {
   };
   update();
   item.show();
-  return vscode.Disposable.from(item, state.onDidChange(update), vscode.workspace.onDidGrantWorkspaceTrust(update));
+  return vscode.Disposable.from(
+    item,
+    state.onDidChange(update),
+    vscode.workspace.onDidGrantWorkspaceTrust(update),
+    vscode.workspace.onDidChangeConfiguration(update),
+  );
 }
 
 function describe(state: State): { text: string; tooltip: string; isProblem: boolean } {
@@ -35,5 +40,12 @@ function describe(state: State): { text: string; tooltip: string; isProblem: boo
     const tooltip = works.map(({ title, message }) => `${title}: ${message}`).join("\n");
     return { text: "$(loading~spin) OCI", tooltip, isProblem: false };
   }
-  return { text: "$(sparkle) OCI", tooltip: vscode.l10n.t("OCI is ready"), isProblem: false };
+  return { text: "$(sparkle) OCI", tooltip: vscode.l10n.t("OCI is ready. Model: {0}", model()), isProblem: false };
+}
+
+function model(): string {
+  const settings = vscode.workspace.getConfiguration("oci");
+  const name = settings.get<string>("model", "") || vscode.l10n.t("the default");
+  const endpoint = settings.get<string>("endpoint", "");
+  return endpoint ? vscode.l10n.t("{0}, at {1}", name, endpoint) : name;
 }

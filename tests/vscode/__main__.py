@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 from lsp_server.models.store import ModelError
@@ -20,6 +21,18 @@ ROOT = HERE.parents[1]
 PACKAGE = ROOT / "dist" / "oci-companion.vsix"
 ARTEFACTS = HERE / "artefacts"
 """Screenshots and logs of the last run."""
+LARGEST_PACKAGE = 1_000_000
+"""Bytes."""
+SHIPPED = {
+    "[Content_Types].xml",
+    "dist/extension.js",
+    "extension.vsixmanifest",
+    "package.json",
+    "package.nls.json",
+    "pyproject.toml",
+    "readme.md",
+}
+"""What is in the package besides the server, icons and the walkthrough's texts."""
 
 
 def main(arguments: list[str]) -> int:
@@ -62,6 +75,32 @@ def build(made: Environment) -> None:
     PACKAGE.parent.mkdir(exist_ok=True)
     for script in ("lint", "check", "package"):
         made.npm(ROOT, "run", "--silent", script)
+    check_package()
+
+
+def check_package() -> None:
+    """See that the package has what it needs, and nothing that only happens to lie here.
+
+    Raises:
+        NotInstalled: it has not.
+    """
+    with zipfile.ZipFile(PACKAGE) as package:
+        names = {name.removeprefix("extension/") for name in package.namelist()}
+    code = {f for top in ("lsp_server", "runner", "examples") for f in names if f.startswith(f"{top}/")}
+    here = {
+        p.relative_to(ROOT).as_posix() for top in ("lsp_server", "runner") for p in (ROOT / top).rglob("*.py")
+    }
+    foreign = {
+        name
+        for name in names - code - SHIPPED
+        if not name.startswith(("extension/icons/", "extension/walkthrough/"))
+    }
+    unfit = {name for name in code if not name.endswith((".py", ".toml"))}
+    for what, found in (("lacks", (here | SHIPPED) - names), ("should not have", foreign | unfit)):
+        if found:
+            raise NotInstalled(f"{PACKAGE.name} {what} {', '.join(sorted(found))}: see .vscodeignore")
+    if (size := PACKAGE.stat().st_size) > LARGEST_PACKAGE:
+        raise NotInstalled(f"{PACKAGE.name} has {size} bytes, more than {LARGEST_PACKAGE}")
 
 
 def install(made: Environment, extensions: Path) -> None:
