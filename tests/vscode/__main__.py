@@ -16,11 +16,10 @@ from pathlib import Path
 from lsp_server.models.store import ModelError
 from tests.vscode.environment import Environment, NotInstalled, chromium, environment
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dist" / "oci-companion.vsix"
-ARTEFACTS = HERE / "artefacts"
-"""Screenshots and logs of the last run."""
+ARTEFACTS = ROOT / "dist" / "e2e"
+"""Screenshots of the last run, and the installed extension: not below `tests`, where pytest would find its example."""
 LARGEST_PACKAGE = 1_000_000
 """Bytes."""
 SHIPPED = {

@@ -47,6 +47,8 @@ interface Options {
   readonly asksForTrust?: boolean;
   /** Instead of those that say which Python the server runs on, and which one the tests. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** The folder of an extension that is loaded beside ours. */
+  readonly extension?: string;
 }
 
 /** Defines tests that share a VS Code, each with a window and a project of its own. */
@@ -64,7 +66,8 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
       "oci.testArgs": UNNEEDED,
       ...(options.settings ?? { "oci.server.python": given.python, "oci.interpreter": given.python }),
     };
-    server = await CodeServer.start({ folder, settings, asksForTrust: options.asksForTrust ?? false });
+    const { asksForTrust = false, extension } = options;
+    server = await CodeServer.start({ folder, settings, asksForTrust, loadsExtensions: extension !== undefined });
     browser = await chromium.launch({ executablePath: given.chromium, args: ["--no-sandbox", "--disable-gpu"] });
   });
   after(async () => {
@@ -87,7 +90,7 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
         server,
         project,
         open: async (file, line) => {
-          const workbench = await Workbench.open(browser, server, project, file, line);
+          const workbench = await Workbench.open(browser, server, project, file, line, options.extension);
           opened.push(workbench);
           return workbench;
         },

@@ -1,0 +1,22 @@
+// Takes the place of ms-python.python, which no registry here has: what our extension uses of it, and nothing else.
+const path = require("node:path");
+const vscode = require("vscode");
+
+exports.activate = (context) => {
+  const controller = vscode.tests.createTestController("python-tests", "Python Tests");
+  const [folder] = vscode.workspace.workspaceFolders;
+  const file = vscode.Uri.file(path.join(folder.uri.fsPath, "test_calc.py"));
+  const test = controller.createTestItem("test_calc.py::test_add", "test_add", file);
+  test.range = new vscode.Range(4, 0, 5, 0);
+  controller.items.add(test);
+  controller.createRunProfile("Run", vscode.TestRunProfileKind.Run, () => undefined, true);
+  context.subscriptions.push(controller);
+  const executable = { uri: vscode.Uri.file(process.env.OCI_E2E_PYTHON) };
+  return {
+    environments: {
+      getActiveEnvironmentPath: () => ({ path: executable.uri.fsPath }),
+      resolveEnvironment: () => Promise.resolve({ executable }),
+      onDidChangeActiveEnvironmentPath: new vscode.EventEmitter().event,
+    },
+  };
+};
