@@ -1,10 +1,8 @@
 import * as vscode from "vscode";
 import {
   CodeActionRequest,
-  DidChangeConfigurationNotification,
   LanguageClient,
   type LanguageClientOptions,
-  type ResponseError,
   RevealOutputChannelOn,
   State as ClientState,
   WorkDoneProgressCancelNotification,
@@ -12,7 +10,6 @@ import {
 import type { Notifications } from "./messages";
 import { ProgressNotifications } from "./progress";
 import type { Program } from "./companion";
-import { onDidSelectInterpreter, withInterpreter } from "./pythonExtension";
 import type { State } from "./state";
 import { askForTrust } from "./trust";
 
@@ -45,10 +42,6 @@ export class Client implements vscode.Disposable {
     this.progress = new ProgressNotifications(state, (token) => {
       void this.client?.sendNotification(WorkDoneProgressCancelNotification.type, { token });
     });
-    void onDidSelectInterpreter(() => {
-      // Without settings in it, it makes the server ask for them.
-      void this.client?.sendNotification(DidChangeConfigurationNotification.type, { settings: null });
-    }).then((subscription) => subscription && context.subscriptions.push(subscription));
   }
 
   /** Starts the server, or starts it anew. */
@@ -147,12 +140,6 @@ export class Client implements vscode.Disposable {
       initializationOptions: { trusted: vscode.workspace.isTrusted, proposals: true },
       middleware: {
         handleWorkDoneProgress: this.progress.handle,
-        workspace: {
-          configuration: async (params, token, next): Promise<unknown[] | ResponseError> => {
-            const answer = (await next(params, token)) as unknown[] | ResponseError;
-            return Array.isArray(answer) ? Promise.all(answer.map(withInterpreter)) : answer;
-          },
-        },
         executeCommand: async (command, args, next): Promise<unknown> => {
           if (!vscode.workspace.isTrusted) {
             await askForTrust();

@@ -6,7 +6,6 @@ import { registerRequests } from "./requests";
 import { Setup } from "./setup";
 import { State } from "./state";
 import { createStatusBar } from "./statusBar";
-import { registerTestItems } from "./testItems";
 
 export function activate(context: vscode.ExtensionContext): void {
   const state = new State();
@@ -18,7 +17,6 @@ export function activate(context: vscode.ExtensionContext): void {
     client,
     createStatusBar(state),
     registerRequests(client, state),
-    registerTestItems(client, state),
     registerProposals(client),
     setup.register(client),
     vscode.commands.registerCommand("oci.restartServer", restart),

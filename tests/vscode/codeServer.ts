@@ -44,8 +44,6 @@ interface Options {
   readonly settings: Readonly<Record<string, unknown>>;
   /** Whether folders are trusted only when the user says so. */
   readonly asksForTrust: boolean;
-  /** Whether a window may name an extension's folder to be loaded. */
-  readonly loadsExtensions: boolean;
 }
 
 export class CodeServer {
@@ -57,7 +55,7 @@ export class CodeServer {
     this.child = child;
   }
 
-  static async start({ folder, settings, asksForTrust, loadsExtensions }: Options): Promise<CodeServer> {
+  static async start({ folder, settings, asksForTrust }: Options): Promise<CodeServer> {
     const user = join(folder, "user");
     // Settings of scope `machine` count in the machine's file only: here the window is always a remote one.
     for (const [name, values] of Object.entries({ User: { ...QUIET, ...settings }, Machine: settings })) {
@@ -78,7 +76,6 @@ export class CodeServer {
         // Else extension hosts and language servers outlive their page by hours.
         ...["--reconnection-grace-time", "1"],
         ...(asksForTrust ? [] : ["--disable-workspace-trust"]),
-        ...(loadsExtensions ? ["--vscode-option", "enable-smoke-test-driver"] : []),
       ],
       { detached: true, stdio: ["ignore", log, log], env: { ...process.env, EXTENSIONS_GALLERY: "{}" } },
     );

@@ -47,8 +47,6 @@ interface Options {
   readonly asksForTrust?: boolean;
   /** Instead of those that say which Python the server runs on, and which one the tests. */
   readonly settings?: Readonly<Record<string, unknown>>;
-  /** The folder of an extension that is loaded beside ours. */
-  readonly extension?: string;
 }
 
 /** Defines tests that share a VS Code, each with a window and a project of its own. */
@@ -66,8 +64,7 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
       "oci.testArgs": UNNEEDED,
       ...(options.settings ?? { "oci.server.python": given.python, "oci.interpreter": given.python }),
     };
-    const { asksForTrust = false, extension } = options;
-    server = await CodeServer.start({ folder, settings, asksForTrust, loadsExtensions: extension !== undefined });
+    server = await CodeServer.start({ folder, settings, asksForTrust: options.asksForTrust ?? false });
     browser = await chromium.launch({ executablePath: given.chromium, args: ["--no-sandbox", "--disable-gpu"] });
   });
   after(async () => {
@@ -90,7 +87,7 @@ export function suite(options: Options, define: (browserTest: BrowserTest) => vo
         server,
         project,
         open: async (file, line) => {
-          const workbench = await Workbench.open(browser, server, project, file, line, options.extension);
+          const workbench = await Workbench.open(browser, server, project, file, line);
           opened.push(workbench);
           return workbench;
         },

@@ -15,23 +15,15 @@ export class Workbench {
     this.page = page;
   }
 
-  /** Opens a folder with one of its files, the cursor at a line; `extension` is the folder of one more extension. */
-  static async open(
-    browser: Browser,
-    server: CodeServer,
-    folder: string,
-    file: string,
-    line = 1,
-    extension?: string,
-  ): Promise<Workbench> {
+  /** Opens a folder with one of its files, the cursor at a line. */
+  static async open(browser: Browser, server: CodeServer, folder: string, file: string, line = 1): Promise<Workbench> {
     const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE);
-    const host = `vscode-remote://${new URL(server.url).host}`;
+    const uri = `vscode-remote://${new URL(server.url).host}${join(folder, file)}:${line}:1`;
     const payload = JSON.stringify([
       ["gotoLineMode", "true"],
-      ["openFile", `${host}${join(folder, file)}:${line}:1`],
-      ...(extension ? [["extensionDevelopmentPath", host + extension]] : []),
+      ["openFile", uri],
     ]);
     await page.goto(`${server.url}/?${new URLSearchParams({ folder, payload }).toString()}`, { waitUntil: "commit" });
     const workbench = new Workbench(page);
