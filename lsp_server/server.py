@@ -55,6 +55,9 @@ def create_server() -> CompanionServer:
         ("oci.runTests", commands.run_tests),
         ("oci.cancel", commands.cancel),
         ("oci.applyProposal", commands.apply_proposal),
+        ("oci.acceptProposal", commands.accept_proposal),
+        ("oci.discardProposal", commands.discard_proposal),
+        ("oci.fitProposal", commands.fit_proposal),
     ):
         server.command(name)(command)
     return server

@@ -11,7 +11,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from lsp_server.features import ahead, configuration, documents, on_save, progress, proposals, work
+from lsp_server.features import ahead, configuration, documents, on_save, progress, proposals, review, work
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
@@ -99,6 +99,21 @@ def apply_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
     return {"token": token}
 
 
+async def accept_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.acceptProposal` {token}: apply a proposal that the client shows; answers with a `Decision`."""
+    return await review.accept(server, _Argument(arguments).text("token"))
+
+
+def discard_proposal(server: CompanionServer, *arguments: Any) -> None:
+    """`oci.discardProposal` {token}: let a proposal go."""
+    review.discard(server, _Argument(arguments).text("token"))
+
+
+def fit_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any] | None:
+    """`oci.fitProposal` {token}: answers with the `WaitingProposal` as it fits its file now."""
+    return review.refit(server, _Argument(arguments).text("token"))
+
+
 def progress_cancelled(server: CompanionServer, params: types.WorkDoneProgressCancelParams) -> None:
     """Stop the request whose progress the user has cancelled."""
     if (found := server.works.get(str(params.token))) is not None:
@@ -149,7 +164,10 @@ async def _work(server: CompanionServer, started: Work, title: str, request: Req
             if started.cancel.is_set():
                 raise Cancelled
             ending = proposal.receipt.verdict.reason
-            _offer(server, started.token, proposals.offer(server, started.token, proposal))
+            if server.reviews and proposal.new_text is not None:
+                review.hand_over(server, started.token, proposal)
+            else:
+                _offer(server, started.token, proposals.offer(server, started.token, proposal))
         except Cancelled:
             server.log(f"{title}: stopped; nothing was changed.")
         except NothingToFix as error:

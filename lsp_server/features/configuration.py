@@ -23,10 +23,11 @@ ANSWER_SECONDS = 5.0
 
 
 def initialize(server: CompanionServer, params: types.InitializeParams) -> None:
-    """Take trust and first settings from the initialization options."""
+    """Take trust, who shows proposals, and first settings from the initialization options."""
     options = _plain(params.initialization_options)
     if isinstance(options, Mapping):
         server.trusted = options.get("trusted") is not False
+        server.reviews = options.get("proposals") is True
         section = options.get(SECTION, options)
         use(server, section if isinstance(section, Mapping) else None)
 

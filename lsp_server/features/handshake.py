@@ -14,7 +14,17 @@ from typing import Any, BinaryIO
 from lsp_server import __version__
 
 NAME = "OCI Companion"
-COMMANDS = ("oci.generate", "oci.fix", "oci.fixTest", "oci.runTests", "oci.cancel", "oci.applyProposal")
+COMMANDS = (
+    "oci.generate",
+    "oci.fix",
+    "oci.fixTest",
+    "oci.runTests",
+    "oci.cancel",
+    "oci.applyProposal",
+    "oci.acceptProposal",
+    "oci.discardProposal",
+    "oci.fitProposal",
+)
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
 ENCODINGS = ("utf-8", "utf-16", "utf-32")
 """Position encodings that are spoken: the client's first choice among them, UTF-16 if it says nothing."""

@@ -49,15 +49,15 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
         server.say(f"No change to propose. {verdict.reason}", types.MessageType.Warning)
         return
     try:
-        edit = _fit(server, proposal)
+        edit = fit(server, proposal)
         annotates = server.supports("workspace", "workspaceEdit", "changeAnnotationSupport") is not None
         documents_change = bool(server.supports("workspace", "workspaceEdit", "documentChanges"))
         if not (annotates and documents_change):
             if not await _consent(server, proposal, edit):
                 server.proposals.pop(token, None)
                 return
-            edit = _fit(server, proposal)  # the user may have typed while the question was open
-        await _apply(server, token, proposal, edit, annotates=annotates, documents_change=documents_change)
+            edit = fit(server, proposal)  # the user may have typed while the question was open
+        await apply(server, token, proposal, edit, annotates=annotates, documents_change=documents_change)
     except NotApplicable as error:
         server.keep(token, proposal)
         server.say(f"Nothing was applied: {error} {WAITS}", types.MessageType.Warning)
@@ -73,7 +73,7 @@ def label(proposal: Proposal, edit: Edit) -> str:
     return f"OCI {state}: {passed} of {total} tests pass, {receipt.rounds} round{'s' * (receipt.rounds > 1)}"
 
 
-def _fit(server: CompanionServer, proposal: Proposal) -> Edit:
+def fit(server: CompanionServer, proposal: Proposal) -> Edit:
     """Return the edit of the file as it is now.
 
     Raises:
@@ -93,7 +93,7 @@ def _fit(server: CompanionServer, proposal: Proposal) -> Edit:
     assert proposal.new_text is not None
     after = rebase(worked_on.text, proposal.new_text, current, proposal.task.region)
     if after is None:
-        raise NotApplicable(f"{worked_on.path} was changed in the same place while it was worked on.")
+        raise NotApplicable(f"{worked_on.path} was changed in the same place since the tests ran.")
     version = buffer.version if buffer else None
     return Edit(buffer.uri if buffer else uri, version, current, after, rebased=current != worked_on.text)
 
@@ -104,7 +104,8 @@ def _was_on_disk(proposal: Proposal) -> bool:
     return not path.parent.exists()
 
 
-def _receipt(proposal: Proposal, edit: Edit) -> str:
+def receipt_text(proposal: Proposal, edit: Edit) -> str:
+    """Return what was proven, one fact a line."""
     lines = proposal.receipt.lines()
     if edit.rebased:
         lines.append("note       the file has changed elsewhere since the tests ran")
@@ -115,7 +116,7 @@ async def _consent(server: CompanionServer, proposal: Proposal, edit: Edit) -> b
     """Ask the user, who may look at the diff first."""
     kind = types.MessageType.Info if proposal.verified else types.MessageType.Warning
     actions = [types.MessageActionItem(title) for title in (APPLY, SHOW_DIFF, DISCARD)]
-    message = f"{label(proposal, edit)} ({proposal.task.document.path})\n{_receipt(proposal, edit)}"
+    message = f"{label(proposal, edit)} ({proposal.task.document.path})\n{receipt_text(proposal, edit)}"
     while True:
         answer = await server.window_show_message_request_async(
             types.ShowMessageRequestParams(type=kind, message=message, actions=actions)
@@ -141,7 +142,7 @@ async def _show_diff(server: CompanionServer, proposal: Proposal, edit: Edit) ->
     server.window_show_message(types.ShowMessageParams(type=types.MessageType.Info, message=diff))
 
 
-async def _apply(
+async def apply(
     server: CompanionServer,
     token: str,
     proposal: Proposal,
@@ -161,7 +162,7 @@ async def _apply(
             else [*edits],
         )
         annotation = types.ChangeAnnotation(
-            label=name, needs_confirmation=True, description=_receipt(proposal, edit)
+            label=name, needs_confirmation=True, description=receipt_text(proposal, edit)
         )
         workspace_edit = types.WorkspaceEdit(
             document_changes=[changes], change_annotations={ANNOTATION: annotation} if annotates else None
@@ -177,4 +178,4 @@ async def _apply(
         raise NotApplicable(f"the editor did not take the edit{reason}.")
     server.proposals.pop(token, None)
     note = " The file has changed elsewhere since the tests ran." if edit.rebased else ""
-    server.log(f"Applied. {name}.{note}\n{_receipt(proposal, edit)}")
+    server.log(f"Applied. {name}.{note}\n{receipt_text(proposal, edit)}")

@@ -50,6 +50,8 @@ class CompanionServer(LanguageServer):
         self.settings = Settings()
         self.trusted = True
         """Whether the client says that the workspace's code may be run."""
+        self.reviews = False
+        """Whether the client shows proposals itself, and says which of them to apply."""
         self.complaints: list[str] = []
         """What is wrong with the settings, in sentences."""
         self.told: set[str] = set()
@@ -100,11 +102,13 @@ class CompanionServer(LanguageServer):
         """Put a line into the editor's log of this server."""
         self.window_log_message(types.LogMessageParams(type=types.MessageType.Info, message=message))
 
-    def keep(self, token: str, proposal: Proposal) -> None:
-        """Keep a proposal so that it can be applied later."""
+    def keep(self, token: str, proposal: Proposal) -> list[str]:
+        """Keep a proposal so that it can be applied later; return the tokens of those that had to go for it."""
         self.proposals[token] = proposal
-        while len(self.proposals) > KEPT_PROPOSALS:
-            del self.proposals[next(iter(self.proposals))]
+        gone = list(self.proposals)[:-KEPT_PROPOSALS]
+        for oldest in gone:
+            del self.proposals[oldest]
+        return gone
 
     def cancel_all(self) -> None:
         """Stop all work: the model at its next token, the tests at once."""

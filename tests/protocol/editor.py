@@ -194,12 +194,12 @@ class Editor(LanguageClient):
 
 def plain(value: Any) -> Any:
     """Return the JSON of what pygls made of it."""
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
     return plain(vars(value)) if hasattr(value, "__dict__") else value
 
 

@@ -1,0 +1,178 @@
+import * as vscode from "vscode";
+import {
+  CodeActionRequest,
+  LanguageClient,
+  type LanguageClientOptions,
+  RevealOutputChannelOn,
+  State as ClientState,
+  WorkDoneProgressCancelNotification,
+} from "vscode-languageclient/node";
+import type { Notifications } from "./messages";
+import { ProgressNotifications } from "./progress";
+import type { Program } from "./companion";
+import type { State } from "./state";
+import { askForTrust } from "./trust";
+
+/** A command of the server with its argument, as a code action has it. */
+export interface Offered {
+  readonly command: string;
+  readonly arguments: readonly unknown[];
+}
+
+type Listener<Message> = (message: Message) => void | Promise<void>;
+
+/** The connection to the language server, which is started, stopped and started again. */
+export class Client implements vscode.Disposable {
+  readonly log = vscode.window.createOutputChannel("OCI Companion", { log: true });
+  private client: LanguageClient | undefined;
+  /** Starts and stops run one after the other, however fast they are asked for. */
+  private last: Promise<void> = Promise.resolve();
+  private readonly progress: ProgressNotifications;
+  private readonly listeners = new Map<string, Listener<unknown>>();
+  private readonly ended = new vscode.EventEmitter<void>();
+  /** A server has ended, and with it what it knew. */
+  readonly onDidEnd = this.ended.event;
+
+  constructor(
+    private readonly context: vscode.ExtensionContext,
+    private readonly state: State,
+    /** Returns how to start the server, or undefined while it is not set up. */
+    private readonly program: () => Promise<Program | undefined>,
+  ) {
+    this.progress = new ProgressNotifications(state, (token) => {
+      void this.client?.sendNotification(WorkDoneProgressCancelNotification.type, { token });
+    });
+  }
+
+  /** Starts the server, or starts it anew. */
+  start(): Promise<void> {
+    return this.inTurn(async () => {
+      await this.end();
+      await this.begin();
+    });
+  }
+
+  stop(): Promise<void> {
+    return this.inTurn(() => this.end());
+  }
+
+  /** Runs a command of the server and returns its answer. */
+  async execute<Answer>(command: string, argument: object): Promise<Answer> {
+    // The language client has registered the server's commands with the editor.
+    return vscode.commands.executeCommand<Answer>(command, argument);
+  }
+
+  /** Listens to a message of ours, from this server and those that take its place. */
+  onNotification<Method extends keyof Notifications>(method: Method, listener: Listener<Notifications[Method]>): void {
+    this.listeners.set(method, listener as Listener<unknown>);
+  }
+
+  /** Returns the commands that the server offers for a place. */
+  async offers(document: vscode.TextDocument, range: vscode.Range): Promise<readonly Offered[]> {
+    const client = this.client;
+    if (!client) {
+      return [];
+    }
+    const answer = await client.sendRequest(CodeActionRequest.type, {
+      textDocument: client.code2ProtocolConverter.asTextDocumentIdentifier(document),
+      range: client.code2ProtocolConverter.asRange(range),
+      context: { diagnostics: [] },
+    });
+    return (answer ?? []).flatMap(({ command }) =>
+      command && typeof command !== "string" ? [{ command: command.command, arguments: command.arguments ?? [] }] : [],
+    );
+  }
+
+  dispose(): void {
+    void this.stop();
+    this.ended.dispose();
+    this.log.dispose();
+  }
+
+  private inTurn(step: () => Promise<void>): Promise<void> {
+    this.last = this.last.then(step).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error);
+      this.log.error(why);
+      this.state.server = { kind: "off", why, isSetUp: true };
+    });
+    return this.last;
+  }
+
+  private async begin(): Promise<void> {
+    const program = await this.program();
+    if (!program) {
+      this.state.server = { kind: "off", why: vscode.l10n.t("It is not set up yet."), isSetUp: false };
+      return;
+    }
+    const client = new LanguageClient(
+      "oci",
+      "OCI Companion",
+      {
+        command: program.command,
+        args: [...program.args],
+        // Not the workspace, which the client would take: what lies there is not ours.
+        options: { cwd: this.context.extensionPath },
+      },
+      this.options(),
+    );
+    this.client = client;
+    client.onDidChangeState(({ newState }) => {
+      this.follow(newState);
+    });
+    this.listeners.forEach((listener, method) => client.onNotification(method, listener));
+    await client.start();
+  }
+
+  private async end(): Promise<void> {
+    const client = this.client;
+    this.client = undefined;
+    await client?.dispose();
+    this.progress.closeAll();
+    this.ended.fire();
+  }
+
+  private options(): LanguageClientOptions {
+    return {
+      // Only files on disk: a diff's or a preview's copy of one is not worked on.
+      documentSelector: [{ scheme: "file", language: "python" }],
+      outputChannel: this.log,
+      revealOutputChannelOn: RevealOutputChannelOn.Never,
+      initializationOptions: { trusted: vscode.workspace.isTrusted, proposals: true },
+      middleware: {
+        handleWorkDoneProgress: this.progress.handle,
+        executeCommand: async (command, args, next): Promise<unknown> => {
+          if (!vscode.workspace.isTrusted) {
+            await askForTrust();
+            return undefined;
+          }
+          return next(command, args) as unknown;
+        },
+      },
+    };
+  }
+
+  private follow(state: ClientState): void {
+    switch (state) {
+      case ClientState.Starting:
+        this.state.server = { kind: "starting" };
+        break;
+      case ClientState.Running:
+        this.state.server = { kind: "running" };
+        break;
+      default:
+        this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped."), isSetUp: true };
+        this.ended.fire();
+        if (this.progress.closeAll() > 0 && this.client) {
+          void this.tellOfBreak();
+        }
+    }
+  }
+
+  private async tellOfBreak(): Promise<void> {
+    const show = vscode.l10n.t("Show Log");
+    const message = vscode.l10n.t("The OCI server ended while it was working. Nothing was changed; ask again.");
+    if ((await vscode.window.showWarningMessage(message, show)) === show) {
+      this.log.show();
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import * as vscode from "vscode";
+import { Client } from "./client";
+import { showMenu } from "./menu";
+import { registerProposals } from "./proposals";
+import { registerRequests } from "./requests";
+import { Setup } from "./setup";
+import { State } from "./state";
+import { createStatusBar } from "./statusBar";
+
+export function activate(context: vscode.ExtensionContext): void {
+  const state = new State();
+  const setup = new Setup(context);
+  const client = new Client(context, state, () => setup.serverCommand());
+  const restart = (): Promise<void> => client.start();
+  context.subscriptions.push(
+    state,
+    client,
+    createStatusBar(state),
+    registerRequests(client, state),
+    registerProposals(client),
+    setup.register(client),
+    vscode.commands.registerCommand("oci.restartServer", restart),
+    vscode.commands.registerCommand("oci.showMenu", showMenu),
+    vscode.commands.registerCommand("oci.showLog", () => {
+      client.log.show();
+    }),
+    vscode.workspace.onDidGrantWorkspaceTrust(restart),
+    vscode.workspace.onDidChangeConfiguration((change) => {
+      if (change.affectsConfiguration("oci.server")) {
+        void restart();
+      }
+    }),
+  );
+  void client.start().then(() => setup.begin());
+}

@@ -1,0 +1,28 @@
+// Made of lsp_server/features/messages.py by extension/generate_messages.py: change it there.
+
+export interface Notifications {
+  readonly "oci/proposal": WaitingProposal;
+  readonly "oci/proposalClosed": ClosedProposal;
+}
+
+export interface WaitingProposal {
+  readonly token: string;
+  readonly uri: string;
+  readonly version: number | null;
+  readonly text: string;
+  readonly line: number;
+  readonly label: string;
+  readonly verified: boolean;
+  readonly receipt: readonly string[];
+  readonly problem: string;
+}
+
+export interface ClosedProposal {
+  readonly token: string;
+  readonly outcome: "applied" | "discarded" | "superseded";
+}
+
+export interface Decision {
+  readonly applied: boolean;
+  readonly message: string;
+}

@@ -1,0 +1,89 @@
+"""Proposals for a client that shows them itself: they wait until the user accepts or discards them there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from lsp_server.features import documents
+from lsp_server.features.edits import hunks, lines_of
+from lsp_server.features.messages import (
+    PROPOSAL,
+    PROPOSAL_CLOSED,
+    ClosedProposal,
+    Decision,
+    WaitingProposal,
+)
+from lsp_server.features.proposals import Edit, NotApplicable, apply, fit, label, receipt_text
+from lsp_server.features.session import CompanionServer
+from lsp_server.refine.proposal import Proposal
+
+UNKNOWN = "It waits no longer: ask again."
+
+
+def hand_over(server: CompanionServer, token: str, proposal: Proposal) -> None:
+    """Give a proposal to the client, where it waits."""
+    for superseded in server.keep(token, proposal):
+        _closed(server, superseded, "superseded")
+    server.protocol.notify(PROPOSAL, asdict(_waiting(server, token, proposal)))
+
+
+def refit(server: CompanionServer, token: str) -> dict[str, Any] | None:
+    """Return a proposal as it fits its file now, None if it waits no longer."""
+    proposal = server.proposals.get(token)
+    return asdict(_waiting(server, token, proposal)) if proposal is not None else None
+
+
+async def accept(server: CompanionServer, token: str) -> dict[str, Any]:
+    """Apply a proposal to its file as it is now, or say why that cannot be done."""
+    proposal = server.proposals.get(token)
+    if proposal is None:
+        return asdict(Decision(False, UNKNOWN))
+    try:
+        edit = fit(server, proposal)
+        documents_change = bool(server.supports("workspace", "workspaceEdit", "documentChanges"))
+        # Not annotated: an annotation would ask the user, who has just said yes, once more.
+        await apply(server, token, proposal, edit, annotates=False, documents_change=documents_change)
+    except NotApplicable as error:
+        return asdict(Decision(False, str(error)))
+    _closed(server, token, "applied")
+    return asdict(Decision(True, ""))
+
+
+def discard(server: CompanionServer, token: str) -> None:
+    """Let a proposal go."""
+    if server.proposals.pop(token, None) is not None:
+        _closed(server, token, "discarded")
+
+
+def _closed(
+    server: CompanionServer, token: str, outcome: Literal["applied", "discarded", "superseded"]
+) -> None:
+    server.protocol.notify(PROPOSAL_CLOSED, asdict(ClosedProposal(token, outcome)))
+
+
+def _waiting(server: CompanionServer, token: str, proposal: Proposal) -> WaitingProposal:
+    task, text = proposal.task, proposal.new_text
+    assert text is not None
+    try:
+        edit, problem = fit(server, proposal), ""
+    except NotApplicable as error:
+        uri = documents.uri_of(task.snapshot.workspace, task.document.path)
+        edit, problem = Edit(uri, None, task.document.text, text, rebased=True), str(error)
+    return WaitingProposal(
+        token=token,
+        uri=edit.uri,
+        version=edit.version,
+        text=edit.after,
+        line=_first_changed_line(edit.before, edit.after),
+        label=label(proposal, edit),
+        verified=proposal.verified and not edit.rebased,
+        receipt=tuple(receipt_text(proposal, edit).splitlines()),
+        problem=problem,
+    )
+
+
+def _first_changed_line(before: str, after: str) -> int:
+    changed = hunks(before, after)
+    # What stands before the first change is the same in both texts.
+    return min(changed[0][0], max(len(lines_of(after)) - 1, 0)) if changed else 0

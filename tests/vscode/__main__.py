@@ -1,0 +1,124 @@
+"""Check, build and package the extension, install it by hand, and run its tests in a real VS Code.
+
+`.venv/bin/python -m tests.vscode` does all of it; arguments are the test files to run, such as `deciding`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from lsp_server.models.store import ModelError
+from tests.vscode.environment import Environment, NotInstalled, chromium, environment
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "dist" / "oci-companion.vsix"
+ARTEFACTS = ROOT / "dist" / "e2e"
+"""Screenshots of the last run, and the installed extension: not below `tests`, where pytest would find its example."""
+LARGEST_PACKAGE = 1_000_000
+"""Bytes."""
+SHIPPED = {
+    "[Content_Types].xml",
+    "dist/extension.js",
+    "extension.vsixmanifest",
+    "package.json",
+    "package.nls.json",
+    "pyproject.toml",
+    "readme.md",
+}
+"""What is in the package besides the server, icons and the walkthrough's texts."""
+
+
+def main(arguments: list[str]) -> int:
+    """Do every step; return the exit status of the tests."""
+    try:
+        made, browser = environment(), chromium()
+        build(made)
+        shutil.rmtree(ARTEFACTS, ignore_errors=True)
+        ARTEFACTS.mkdir()
+        extensions = ARTEFACTS / "extensions"
+        install(made, extensions)
+    except (NotInstalled, ModelError) as error:
+        print(f"tests.vscode: {error}", file=sys.stderr)
+        return 2
+    files = [f"tests/vscode/{name}.test.ts" for name in arguments] or ["tests/vscode/*.test.ts"]
+    given = {
+        "OCI_E2E_CODE_SERVER": made.code_server,
+        "OCI_E2E_CHROMIUM": browser,
+        "OCI_E2E_EXTENSIONS": extensions,
+        "OCI_E2E_PYTHON": sys.executable,
+        "OCI_E2E_ARTEFACTS": ARTEFACTS,
+    }
+    # One at a time: two browsers on a small machine would slow each other down until something times out.
+    flags = ["--test", "--test-concurrency=1", "--test-force-exit", "--test-reporter=spec"]
+    environ = {**os.environ, **{name: str(value) for name, value in given.items()}}
+    return subprocess.run([str(made.node), *flags, *files], cwd=ROOT, env=environ, check=False).returncode
+
+
+def build(made: Environment) -> None:
+    """Lint, type-check, bundle and package the extension.
+
+    Raises:
+        NotInstalled: one of the steps fails.
+    """
+    lock = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
+    marker = ROOT / "node_modules" / ".installed"
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != lock:
+        made.npm(ROOT, "ci", "--ignore-scripts")
+        marker.write_text(lock, encoding="utf-8")
+    PACKAGE.parent.mkdir(exist_ok=True)
+    for script in ("lint", "check", "package"):
+        made.npm(ROOT, "run", "--silent", script)
+    check_package()
+
+
+def check_package() -> None:
+    """See that the package has what it needs, and nothing that only happens to lie here.
+
+    Raises:
+        NotInstalled: it has not.
+    """
+    with zipfile.ZipFile(PACKAGE) as package:
+        names = {name.removeprefix("extension/") for name in package.namelist()}
+    code = {f for top in ("lsp_server", "runner", "examples") for f in names if f.startswith(f"{top}/")}
+    here = {
+        p.relative_to(ROOT).as_posix() for top in ("lsp_server", "runner") for p in (ROOT / top).rglob("*.py")
+    }
+    foreign = {
+        name
+        for name in names - code - SHIPPED
+        if not name.startswith(("extension/icons/", "extension/walkthrough/"))
+    }
+    unfit = {name for name in code if not name.endswith((".py", ".toml"))}
+    for what, found in (("lacks", (here | SHIPPED) - names), ("should not have", foreign | unfit)):
+        if found:
+            raise NotInstalled(f"{PACKAGE.name} {what} {', '.join(sorted(found))}: see .vscodeignore")
+    if (size := PACKAGE.stat().st_size) > LARGEST_PACKAGE:
+        raise NotInstalled(f"{PACKAGE.name} has {size} bytes, more than {LARGEST_PACKAGE}")
+
+
+def install(made: Environment, extensions: Path) -> None:
+    """Install the package as a user does by hand.
+
+    Raises:
+        NotInstalled: VS Code does not take it.
+    """
+    data = ARTEFACTS / "install"
+    data.mkdir()
+    (data / "config.yaml").write_text("auth: none\n", encoding="utf-8")
+    command = [str(made.node), str(made.code_server), "--config", str(data / "config.yaml")]
+    command += ["--user-data-dir", str(data), "--extensions-dir", str(extensions)]
+    command += ["--install-extension", str(PACKAGE), "--force"]
+    environ = {**os.environ, "EXTENSIONS_GALLERY": "{}"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotInstalled(f"{PACKAGE} cannot be installed:\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
