@@ -45,7 +45,8 @@ PROVEN = (VerdictKind.VERIFIED, VerdictKind.UNSANDBOXED)
 DONE = (*PROVEN, VerdictKind.UNTESTED)
 """Verdicts after which there is nothing left to try."""
 TRACED_TEST_SECONDS = 3.0
-"""A traced run only has to show where a test goes, so one that hangs is cut short."""
+"""A traced run only has to show where a test goes, so one that hangs is cut short. Imports have the same limit, and
+get more where they took long before."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class _Refinement:
         self.listener = listener
         self.started = time.monotonic()
         self.seed = 0
+        self.importing = 0.0
+        """Seconds of the baseline that were none of its tests'."""
 
     def prepare(self) -> tuple[Task, Report]:
         """Run the baseline, find the target, and return the task."""
@@ -172,6 +175,7 @@ class _Refinement:
         arguments, doctests = (tests, ()) if tests else ((str(request.path),), (request.path,))
         self.listener(BaselineStarted(tests))
         baseline = self._run(arguments, doctests=doctests, forked=False)
+        self.importing = baseline.seconds - sum(result.seconds for result in baseline.results.values())
         self.listener(BaselineDone(baseline))
         self._must_end(baseline)
         if isinstance(request, FixRequest):
@@ -374,7 +378,8 @@ class _Refinement:
     ) -> Report:
         limits = limits or self.options.limits
         if trace != "no":
-            limits = replace(limits, test_seconds=min(limits.test_seconds, TRACED_TEST_SECONDS))
+            enough = max(TRACED_TEST_SECONDS, 3 * self.importing)
+            limits = replace(limits, test_seconds=min(limits.test_seconds, enough))
         report = run_tests(
             TestRequest(
                 workspace=self.request.snapshot.workspace,

@@ -193,7 +193,8 @@ class Plugin(Driving):
             outcome=outcome,
             seconds=sum(report.duration for report in self._reports.values()),
             failure=failure,
-            footprint=self._footprint.told() if self.tracer is not None else None,
+            # An exception that ends a hang ends the tracing as well, if it comes while a line is recorded.
+            footprint=self._footprint.told(self.hang is not None) if self.tracer is not None else None,
             contradiction=self._raised and outcome == "passed",
         )
         if self.hung_too_often():

@@ -85,7 +85,9 @@ class _Result(unittest.TestResult):
 
     def stopTest(self, test: Any) -> None:
         self._suites.clock.stop()
-        footprint = self._suites.stop_tracing().told() if self._suites.tracer is not None else None
+        footprint = None
+        if self._suites.tracer is not None:
+            footprint = self._suites.stop_tracing().told(self._suites.hang is not None)
         outcome, failure = self._outcome
         if self._suites.hang is not None:
             outcome = "timeout"

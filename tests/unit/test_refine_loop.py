@@ -199,6 +199,15 @@ def test_tests_behind_a_hang_are_wanted_too(project: Callable[..., Path]) -> Non
     assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.PARTIAL, VerdictKind.VERIFIED]
 
 
+def test_imports_that_take_long_are_not_cut_short_where_lines_are_recorded(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsp_server.refine.loop.TRACED_TEST_SECONDS", 0.2)
+    folder = project(calc="import time\ntime.sleep(0.5)\n\n" + CALC, test_calc=TEST_CALC)
+    proposal, _ = fix(folder, "test_calc.py", fenced(RIGHT))
+    assert proposal.verified
+
+
 def test_the_target_s_own_tests_have_a_say(project: Callable[..., Path]) -> None:
     """The test that was named is in one file; another file covers the function, too."""
     shop = "from calc import add\n\n\ndef test_shop():\n    assert add(2, 2) == 4\n"
