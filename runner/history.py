@@ -188,7 +188,7 @@ class History:
                 continue
             concerned = tests & stale
             if path in going:  # why a test fails may be nothing that is in the workspace
-                concerned |= {test for test in tests if _failed(results[test])}
+                concerned |= {test for test in tests if results[test].outcome.fails}
             if concerned == tests:  # its new tests are found as well
                 known = [results[test] for test in tests]
                 offers.append(_Offer.of(str(path), known, going.get(path, 0)))
@@ -205,7 +205,7 @@ class History:
         failed = sorted(
             (result.seconds, test)
             for test, result in results.items()
-            if _failed(result) and (test in taken or test.partition("::")[0] in taken)
+            if result.outcome.fails and (test in taken or test.partition("::")[0] in taken)
         )
         return Selection(
             tuple(taken),
@@ -228,7 +228,7 @@ class _Offer:
     def of(cls, test: str, results: Collection[TestResult], place: int = 0) -> _Offer:
         """Make one of what is known of its tests."""
         seconds = sum(result.seconds for result in results) if results else _UNKNOWN_SECONDS
-        return cls(not any(map(_failed, results)), seconds, place, test)
+        return cls(not any(result.outcome.fails for result in results), seconds, place, test)
 
 
 class _Noting:
@@ -244,13 +244,12 @@ class _Noting:
         digests = {path: file.digest for path, file in state.files.items()}
         self._all = frozenset(digests)
         self._seen = _Seen(digests, self._parts, self._data)
-        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
         self._elsewhere = self._imported_elsewhere(report)
 
     def known(self, result: TestResult) -> _Known:
         """Return what is known of a test."""
         file = PurePosixPath(result.id.partition("::")[0])
-        imported = self._imports(file)
+        imported = self._state.imported(file)
         if result.footprint is None or ALL not in self._shared:
             for path in imported:
                 self._parts_of(path)
@@ -285,13 +284,8 @@ class _Noting:
     def _imported_elsewhere(self, report: Report) -> frozenset[PurePosixPath]:
         """Files that were executed, and that no import statement of the tests leads to."""
         files = {PurePosixPath(test.partition("::")[0]) for test in report.results}
-        found = frozenset[PurePosixPath]().union(*map(self._imports, files))
+        found = frozenset[PurePosixPath]().union(*map(self._state.imported, files))
         return frozenset(self._shared[ALL].executed if ALL in self._shared else ()) - found
-
-    def _imports(self, file: PurePosixPath) -> frozenset[PurePosixPath]:
-        if file not in self._imported:
-            self._imported[file] = self._state.imported(file)
-        return self._imported[file]
 
     def _parts_of(self, path: PurePosixPath) -> Parts | None:
         if path not in self._parts:
@@ -317,7 +311,6 @@ class _Now:
     def __init__(self, state: State, read: Read) -> None:
         self._state, self._read = state, read
         self._now = {path: file.digest for path, file in state.files.items()}
-        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
         self._changed: dict[int, dict[PurePosixPath, frozenset[str] | None]] = {}
         self._data: dict[PurePosixPath, bytes] = {}
 
@@ -327,7 +320,7 @@ class _Now:
         for path, functions in self._changed_since(known.seen).items():
             if functions is not None and not functions:
                 continue  # comments and layout
-            if path not in known.seen.files and path in self._imports(file):
+            if path not in known.seen.files and path in self._state.imported(file):
                 return True
             if path in known.whole or (configures(path) and path.parent in file.parents):
                 return True
@@ -335,11 +328,6 @@ class _Now:
             if wanted is not None and (functions is None or wanted & functions):
                 return True
         return any(self._digest(path) != known.seen.data[path] for path in known.data)
-
-    def _imports(self, file: PurePosixPath) -> frozenset[PurePosixPath]:
-        if file not in self._imported:
-            self._imported[file] = self._state.imported(file)
-        return self._imported[file]
 
     def _changed_since(self, seen: _Seen) -> dict[PurePosixPath, frozenset[str] | None]:
         """Return the functions of each file that are no longer the same; None: all of them."""
@@ -419,7 +407,3 @@ def _parts(content: bytes) -> Parts | None:
         return parts_of(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return None
-
-
-def _failed(result: TestResult) -> bool:
-    return not result.outcome.ok and result.outcome is not Outcome.SKIPPED

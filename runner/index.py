@@ -189,13 +189,12 @@ class State:
     """A workspace's Python files at one moment.
 
     Args:
-        workspace: absolute.
-        files: by path relative to it.
+        files: by path relative to the workspace.
     """
 
-    def __init__(self, workspace: Path, files: Mapping[PurePosixPath, IndexedFile]) -> None:
-        self.workspace = workspace
+    def __init__(self, files: Mapping[PurePosixPath, IndexedFile]) -> None:
         self.files = files
+        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
 
     def importers(self, paths: Collection[PurePosixPath]) -> dict[PurePosixPath, int]:
         """Return the files that import some, directly or not, with the number of imports between; 0 for themselves."""
@@ -203,7 +202,9 @@ class State:
 
     def imported(self, path: PurePosixPath) -> frozenset[PurePosixPath]:
         """Return the files that are executed when one is imported, or its tests are run, itself among them."""
-        return frozenset(_reach([path], self._imports))
+        if path not in self._imported:
+            self._imported[path] = frozenset(_reach([path], self._imports))
+        return self._imported[path]
 
     def test_files(self, path: PurePosixPath) -> list[PurePosixPath]:
         """Return the test files that go with a file: those named after it, then those that import it, nearest first.
@@ -312,7 +313,7 @@ class Index:
                 found[path] = _indexed(None, content)
         with self._lock:
             if self._latest is None or self._latest.files != found:
-                self._latest = State(self.workspace, found)
+                self._latest = State(found)
             return self._latest  # where nothing has changed, with its graph
 
     def _current(self, path: PurePosixPath) -> IndexedFile | None:

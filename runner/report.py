@@ -32,6 +32,11 @@ class Outcome(StrEnum):
         """Whether this outcome counts as a pass."""
         return self in (Outcome.PASSED, Outcome.XFAILED, Outcome.XPASSED)
 
+    @property
+    def fails(self) -> bool:
+        """Whether this outcome counts as a failure (a skipped test neither passes nor fails)."""
+        return not self.ok and self is not Outcome.SKIPPED
+
 
 class Stop(StrEnum):
     """Why a run ended."""
@@ -148,6 +153,4 @@ class Report:
     @property
     def failed(self) -> frozenset[str]:
         """Ids of the tests that did not pass (skipped ones are neither)."""
-        return frozenset(
-            i for i, r in self.results.items() if not r.outcome.ok and r.outcome is not Outcome.SKIPPED
-        )
+        return frozenset(i for i, r in self.results.items() if r.outcome.fails)

@@ -12,10 +12,10 @@ from lsp_server.features import documents
 from lsp_server.features.code_actions import FIX, FIX_TEST, GENERATE, source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
+from lsp_server.refine.locate import matching
 from lsp_server.refine.source import Source
 from lsp_server.refine.task import TaskError
 from runner.index import is_test_file
-from runner.report import Outcome
 
 if TYPE_CHECKING:
     from runner.history import History
@@ -51,11 +51,10 @@ def _of_tests(
 ) -> Iterator[types.CodeLens]:
     results = history.of_file(path) if history is not None else {}
     for test, (line, _) in node_ids(source, path).items():
-        own = {i: r for i, r in results.items() if i == test or i.startswith(f"{test}[")}
-        argument = {"uri": uri, "test": test}
+        own = {each: results[each] for each in matching(results, test)}
         yield _lens(line, f"Run test{_told(own)}", "oci.runTests", {"uri": uri, "tests": [test]})
-        if any(_fails(result) for result in own.values()):
-            yield _lens(line, FIX_TEST, "oci.fixTest", {**argument, "line": line})
+        if any(result.outcome.fails for result in own.values()):
+            yield _lens(line, FIX_TEST, "oci.fixTest", {"uri": uri, "test": test, "line": line})
 
 
 def _of_functions(
@@ -70,7 +69,7 @@ def _of_functions(
             argument: dict[str, Any] = {"uri": uri, "line": definition.header}
             yield _lens(definition.header, GENERATE, "oci.generate", argument)
         if tests:
-            failing = sum(_fails(result) for result in tests.values())
+            failing = sum(result.outcome.fails for result in tests.values())
             title = f"{len(tests)} test{'s' * (len(tests) > 1)}{f', {failing} failing' if failing else ''}"
             yield _lens(definition.header, title, "oci.runTests", {"uri": uri, "tests": sorted(tests)})
             if failing:
@@ -82,7 +81,7 @@ def _told(results: Mapping[str, TestResult]) -> str:
     if not results:
         return ""
     seconds = sum(result.seconds for result in results.values())
-    failing = [result for result in results.values() if _fails(result)]
+    failing = [result for result in results.values() if result.outcome.fails]
     if not failing:
         ended = str(next(iter(results.values())).outcome) if len(results) == 1 else f"{len(results)} passed"
     else:
@@ -92,10 +91,6 @@ def _told(results: Mapping[str, TestResult]) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def _fails(result: TestResult) -> bool:
-    return not result.outcome.ok and result.outcome is not Outcome.SKIPPED
 
 
 def _lens(line: int, title: str, command: str, argument: dict[str, Any]) -> types.CodeLens:

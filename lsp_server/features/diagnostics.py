@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from lsp_server.features import documents
+from lsp_server.features.code_actions import DIAGNOSTIC_SOURCE
 from lsp_server.features.edits import lines_of, unchanged
 from lsp_server.features.session import CompanionServer
 
 if TYPE_CHECKING:
     from lsp_server.refine.continuous import Finding, Place, Update
-
-SOURCE = "oci"
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _diagnostic(server: CompanionServer, root: Path, finding: Finding) -> types.
         range=where,
         message=finding.place.text,
         severity=severity,
-        source=SOURCE,
+        source=DIAGNOSTIC_SOURCE,
         code="suspected" if finding.suspected else "test" if finding.tests else "collection",
         related_information=related or None,
         data={"test": finding.tests[0]} if finding.tests else None,

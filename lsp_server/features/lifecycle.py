@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from lsp_server.features import on_save
 from lsp_server.features.session import CompanionServer
 
 STOP_SECONDS = 2.0
@@ -15,9 +14,9 @@ async def shutdown(server: CompanionServer, _params: None) -> None:
     """Stop all work."""
     server.shut_down = True
     server.cancel_all()
-    tasks = [work.task for work in server.works.values() if work.task is not None] + on_save.stop(server)
-    tasks += [server.ahead] if server.ahead is not None else []
-    if tasks:
+    requests = (work.task for work in server.works.values())
+    runs = (watched.task for watched in server.watched.values())
+    if tasks := [task for task in (server.ahead, *requests, *runs) if task is not None]:
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
     for offer in server.offers:
         offer.cancel()

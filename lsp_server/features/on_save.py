@@ -90,14 +90,8 @@ def _begin(server: CompanionServer, root: Path, watched: Watched) -> None:
 def settings_changed(server: CompanionServer) -> None:
     """Take back what is shown where nothing is to be run unasked any more."""
     if server.settings.onSave == "off" and server.watched:
-        stop(server)
+        server.end_runs()
         diagnostics.clear(server)
-
-
-def stop(server: CompanionServer) -> list[asyncio.Task[None]]:
-    """End all runs; return what is to be waited for."""
-    server.end_runs()
-    return [watched.task for watched in server.watched.values() if watched.task is not None]
 
 
 async def _run(

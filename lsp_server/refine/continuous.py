@@ -163,7 +163,7 @@ class ContinuousTests:
         failing = {
             test: self._seen[test]
             for test, result in self.history.results().items()
-            if _fails(result) and test in self._seen
+            if result.outcome.fails and test in self._seen
         }
         found = [*self._uncollected.values()]
         by_suspect: dict[tuple[PurePosixPath, str], list[str]] = {}
@@ -224,8 +224,10 @@ class ContinuousTests:
                 return
 
     def _state(self, snapshot: Snapshot) -> State:
+        """Return the files as they are now, and drop what is known of those that are no longer there."""
         state = index_of(snapshot.workspace).state(snapshot.overlay())
-        self._forget_missing(state)
+        self.history.forget_missing(state)
+        self._uncollected = {path: each for path, each in self._uncollected.items() if path in state.files}
         return state
 
     def _run(
@@ -246,7 +248,7 @@ class ContinuousTests:
             if result.outcome is not Outcome.NOT_RUN:
                 self._seen.pop(test, None)
                 self._suspects.pop(test, None)
-                if _fails(result):
+                if result.outcome.fails:
                     self._seen[test] = _place(result, sources)
 
     def _note_collection(self, tests: Iterable[str], report: Report, sources: _Sources) -> None:
@@ -293,11 +295,6 @@ class ContinuousTests:
             if result.outcome.ok or (test in known and known[test].outcome is result.outcome)
         }
         return replace(traced, results=same, collection_errors=())
-
-    def _forget_missing(self, state: State) -> None:
-        """Drop what is known of files that are no longer there."""
-        self.history.forget_missing(state)
-        self._uncollected = {path: e for path, e in self._uncollected.items() if path in state.files}
 
 
 class _Sources:
@@ -382,7 +379,3 @@ def _not_collected(error: CollectionError, sources: _Sources) -> Finding:
     if own and own[-1] != inner:
         related = (Place(error.path, own[-1].line, "imported here", sources.text(error.path)),)
     return Finding(Place(inner.path, inner.line, text, sources.text(inner.path)), (), related=related)
-
-
-def _fails(result: TestResult) -> bool:
-    return not result.outcome.ok and result.outcome is not Outcome.SKIPPED
