@@ -140,7 +140,34 @@ async def test_why_tests_cannot_be_run_is_said_once(
     assert sum("were not run" in message.message for message in editor.messages) == 1
 
 
-async def test_the_end_leaves_no_process(project: Path, settings: dict[str, Any], endpoint: Endpoint) -> None:
+async def test_only_folders_that_were_opened_are_run(
+    editor: Editor, project: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    (loose / "test_loose.py").write_text("def test_loose():\n    assert 0\n")
+    await editor.start(project, settings=settings)
+    editor.save(editor.open(loose / "test_loose.py"))
+    await asyncio.sleep(2)
+    assert not editor.diagnostics
+
+
+async def test_switching_it_off_takes_back_what_is_shown(
+    editor: Editor, project: Path, settings: dict[str, Any]
+) -> None:
+    await editor.start(project, settings=settings)
+    test = editor.open(project / "test_calc.py")
+    editor.save(test)
+    await editor.until("it", lambda: shown(editor, test))
+    off = {"oci": {**settings, "onSave": "off"}}
+    editor.workspace_did_change_configuration(types.DidChangeConfigurationParams(off))
+    await editor.until("it to go", lambda: not shown(editor, test))
+
+
+@pytest.mark.parametrize("farewell", ["shutdown", "gone"])
+async def test_the_end_leaves_no_process(
+    project: Path, settings: dict[str, Any], endpoint: Endpoint, farewell: str
+) -> None:
     (project / "calc.py").write_text(CALC.replace("return a - b", "while True: pass"))
     editor = Editor()
     await editor.start(project, settings={**settings, "testTimeout": 100})
@@ -149,12 +176,14 @@ async def test_the_end_leaves_no_process(project: Path, settings: dict[str, Any]
     assert editor._server is not None
     server = psutil.Process(editor._server.pid)
     await editor.until("the tests' processes", lambda: server.children(recursive=True))
-    family = server.children(recursive=True)
-    await editor.shutdown_session()
+    family = [server, *server.children(recursive=True)]
+    if farewell == "shutdown":
+        await editor.shutdown_session()
+    else:
+        assert editor._server.stdin is not None
+        editor._server.stdin.close()
+    await editor.until("no process", lambda: not any(_alive(process) for process in family))
     await editor.stop()
-    await editor.until(
-        "no process", lambda: not any(p.is_running() and p.status() != "zombie" for p in family)
-    )
 
 
 async def test_a_repair_made_ahead_is_there_at_once(
@@ -262,7 +291,7 @@ async def test_lenses_tell_what_is_known_and_run_and_repair(
     assert (await lenses(editor, test))[0][1].startswith("Run test (passed, ")
 
 
-def alive(process: psutil.Process) -> bool:
+def _alive(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
