@@ -12,6 +12,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from lsp_server.features import ahead, configuration, documents, on_save, progress, proposals, review, work
+from lsp_server.features.narrator import Narrator
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
@@ -148,7 +149,7 @@ async def _work(server: CompanionServer, started: Work, title: str, request: Req
         ending = "Stopped"
         try:
             await configuration.settled(server)
-            narrator = progress.Narrator(display, asyncio.get_running_loop())
+            narrator = Narrator(display, asyncio.get_running_loop())
             ahead.stop(server)
             ready = ahead.take(server, request)
             proposal = None
