@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -257,6 +259,75 @@ def test_which_tests_cover_a_function(shop: Shop) -> None:
     covering = shop.history.covering(PurePosixPath("shop/price.py"))
     assert {test.rpartition("::")[2] for test in covering["gross"]} == {"test_total"}
     assert {test.rpartition("::")[2] for test in covering["net"]} == {"test_total", "test_net"}
+
+
+def test_what_one_shared_fixture_asks_another_for_concerns_all_that_have_it(shop: Shop) -> None:
+    test = """
+        import pytest
+        from shop.late import early, late
+
+        @pytest.fixture(scope="module")
+        def inner():
+            return 1
+
+        @pytest.fixture(scope="module")
+        def outer(request):
+            early()
+            request.getfixturevalue("inner")
+            return late()
+
+        def test_first(outer):
+            pass
+
+        def test_second(outer):
+            pass
+
+        def test_without():
+            pass
+    """
+    shop.project.write("shop/late.py", "def early():\n    return 1\n\ndef late():\n    return 1\n")
+    shop.project.write("tests/test_late.py", test)
+    shop.run("tests/test_late.py")
+    for name in ("early", "late"):
+        shop.edit("shop/late.py", f"def {name}():\n    return 1", f"def {name}():\n    return 2")
+        assert {"test_first", "test_second"} <= shop.stale()
+        shop.run("tests/test_late.py")
+        assert shop.stale() == set()
+
+
+def test_without_pytest_an_edit_concerns_what_executes_it(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bare = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    test = """
+        import unittest
+        from shop import price
+        from shop.cart import Cart
+
+        class TestCart(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                cls.cart = Cart()
+                cls.cart.add(1)
+
+            def test_total(self):
+                self.assertEqual(self.cart.total(), 3)
+
+            def test_same(self):
+                self.assertTrue(self.cart)
+
+        def test_net():
+            assert price.net(1) == 2
+    """
+    shop = Shop(tmp_path)
+    shop.project.write("tests/test_suite.py", test)
+    shop.run("tests/test_suite.py", interpreter=bare / "bin" / "python", test_args=())
+    assert shop.stale() == set()
+    shop.edit("shop/price.py", "return net(x) + 1", "return 1 + net(x)")
+    assert shop.stale() == {"test_total"}
+    shop.edit("shop/cart.py", "self.items.append(x)", "self.items += [x]")
+    assert {"test_total", "test_same"} <= shop.stale()
 
 
 def test_what_is_cached_concerns_the_tests_that_found_it_there(tmp_path: Path) -> None:
