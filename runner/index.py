@@ -9,7 +9,7 @@ import re
 import stat
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -190,21 +190,20 @@ class State:
 
     Args:
         files: by path relative to the workspace.
+        before: an earlier moment, whose graph is kept where it still holds.
     """
 
-    def __init__(self, files: Mapping[PurePosixPath, IndexedFile]) -> None:
+    def __init__(self, files: Mapping[PurePosixPath, IndexedFile], before: State | None = None) -> None:
         self.files = files
-        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
+        self._graph: _Graph = _Graph(files) if before is None else before._graph.followed_by(files)
 
     def importers(self, paths: Collection[PurePosixPath]) -> dict[PurePosixPath, int]:
         """Return the files that import some, directly or not, with the number of imports between; 0 for themselves."""
-        return _reach(paths, self._importers)
+        return _reach(paths, self._graph.importers)
 
     def imported(self, path: PurePosixPath) -> frozenset[PurePosixPath]:
         """Return the files that are executed when one is imported, or its tests are run, itself among them."""
-        if path not in self._imported:
-            self._imported[path] = frozenset(_reach([path], self._imports))
-        return self._imported[path]
+        return self._graph.imported(path)
 
     def test_files(self, path: PurePosixPath) -> list[PurePosixPath]:
         """Return the test files that go with a file: those named after it, then those that import it, nearest first.
@@ -220,20 +219,71 @@ class State:
         steps |= {each: 0 for each in self.files if holds_tests(each) and each.stem in named}
         return sorted(steps, key=lambda each: (steps[each], each))
 
+
+class _Graph:
+    """Which of some files import which.
+
+    Where these lie that an import statement means is not known (src layouts, settings of `sys.path`, namespace
+    packages), so a name stands for all files that it may mean.
+
+    Args:
+        files: by path relative to the workspace.
+    """
+
+    def __init__(self, files: Mapping[PurePosixPath, IndexedFile]) -> None:
+        self._files = files
+        self._imported: dict[PurePosixPath, frozenset[PurePosixPath]] = {}
+
+    def followed_by(self, files: Mapping[PurePosixPath, IndexedFile]) -> _Graph:
+        """Return the graph of other files; as long as no file comes or goes, what changed imports lead to is new."""
+        if files.keys() != self._files.keys() or "imports" not in self.__dict__:
+            return _Graph(files)
+        changed = [path for path, file in files.items() if file.imports != self._files[path].imports]
+        if not changed:
+            return self
+        graph = _Graph(files)
+        graph._names, graph._modules = self._names, self._modules
+        graph.imports = self.imports | {path: graph._imports_of(path) for path in changed}
+        return graph
+
+    def imported(self, path: PurePosixPath) -> frozenset[PurePosixPath]:
+        """Return what a file imports, directly or not, and itself."""
+        if path not in self._imported:
+            self._imported[path] = frozenset(_reach([path], self.imports))
+        return self._imported[path]
+
+    @cached_property
+    def imports(self) -> dict[PurePosixPath, frozenset[PurePosixPath]]:
+        """What each file imports directly."""
+        return {path: self._imports_of(path) for path in self._files}
+
+    @cached_property
+    def importers(self) -> dict[PurePosixPath, set[PurePosixPath]]:
+        """By what each file is imported directly."""
+        found: dict[PurePosixPath, set[PurePosixPath]] = {}
+        for path, imports in self.imports.items():
+            for each in imports:
+                found.setdefault(each, set()).add(path)
+        return found
+
+    @cached_property
+    def _names(self) -> dict[str, PurePosixPath]:
+        """Files by their paths as text: making paths is what takes the time in a large workspace."""
+        return {str(path): path for path in self._files}
+
     @cached_property
     def _modules(self) -> dict[str, list[PurePosixPath]]:
         """Files by each name that they may be imported under.
 
-        The shortest has the packages that hold the file. Where these lie is not known (src layouts, settings of
-        `sys.path`, namespace packages), so any folders above may stand in front of it.
+        The shortest has the packages that hold the file; any folders above may stand in front of it.
         """
         found: dict[str, list[PurePosixPath]] = {}
-        for path in self.files:
+        for path in self._files:
             if path.suffix != ".py":
                 continue
             parts = list(path.with_suffix("").parts)
             shortest = len(parts) - 1
-            while shortest and PurePosixPath(*parts[:shortest], "__init__.py") in self.files:
+            while shortest and "/".join((*parts[:shortest], "__init__.py")) in self._names:
                 shortest -= 1
             if parts[-1] == "__init__":
                 parts.pop()
@@ -242,44 +292,36 @@ class State:
                 found.setdefault(".".join(parts[start:]), []).append(path)
         return found
 
-    @cached_property
-    def _imports(self) -> dict[PurePosixPath, set[PurePosixPath]]:
-        return {path: set(self._imports_of(path, file)) - {path} for path, file in self.files.items()}
+    def _imports_of(self, path: PurePosixPath) -> frozenset[PurePosixPath]:
+        return frozenset(self._named_in(path)) - {path}
 
-    @cached_property
-    def _importers(self) -> dict[PurePosixPath, set[PurePosixPath]]:
-        found: dict[PurePosixPath, set[PurePosixPath]] = {}
-        for path, imports in self._imports.items():
-            for each in imports:
-                found.setdefault(each, set()).add(path)
-        return found
-
-    def _imports_of(self, path: PurePosixPath, file: IndexedFile) -> Iterator[PurePosixPath]:
-        for folder in path.parents:
-            if (package := folder / "__init__.py") not in self.files:
+    def _named_in(self, path: PurePosixPath) -> Iterator[PurePosixPath]:
+        folders = list(path.parts[:-1])
+        around = ["/".join((*folders[:depth], "")) for depth in range(len(folders), -1, -1)]
+        for folder in around:
+            if (package := self._names.get(f"{folder}__init__.py")) is None:
                 break
             yield package
         if holds_tests(path):
-            yield from (f / name for f in path.parents for name in CONFIGURATION if f / name in self.files)
-        for dots, name in file.imports:
+            yield from self._existing(folder + name for folder in around for name in CONFIGURATION)
+        for dots, name in self._files[path].imports:
             if dots:
-                yield from self._relative(path, dots, name)
+                if dots <= len(around):
+                    yield from self._below(around[dots - 1], name)
                 continue
             parts = name.split(".")
-            yield from self._relative(path, 1, parts[0])  # where the folder itself is on the import path
+            yield from self._below(around[0], parts[0])  # where the folder itself is on the import path
             for end in range(1, len(parts) + 1):
                 yield from self._modules.get(".".join(parts[:end]), ())
 
-    def _relative(self, path: PurePosixPath, dots: int, name: str) -> Iterator[PurePosixPath]:
-        if dots > len(path.parents):
-            return
-        at = path.parents[dots - 1]
+    def _below(self, folder: str, name: str) -> Iterator[PurePosixPath]:
+        """Return the modules and packages on the way from a folder to a dotted name."""
         for part in name.split(".") if name else ():
-            if (module := at / f"{part}.py") in self.files:
-                yield module
-            at /= part
-            if (package := at / "__init__.py") in self.files:
-                yield package
+            yield from self._existing((f"{folder}{part}.py", f"{folder}{part}/__init__.py"))
+            folder = f"{folder}{part}/"
+
+    def _existing(self, names: Iterable[str]) -> Iterator[PurePosixPath]:
+        return (path for name in names if (path := self._names.get(name)) is not None)
 
 
 class Index:
@@ -313,7 +355,7 @@ class Index:
                 found[path] = _indexed(None, content)
         with self._lock:
             if self._latest is None or self._latest.files != found:
-                self._latest = State(found)
+                self._latest = State(found, self._latest)
             return self._latest  # where nothing has changed, with its graph
 
     def _current(self, path: PurePosixPath) -> IndexedFile | None:

@@ -15,6 +15,10 @@ class TimeLimit(BaseException):
     """Raised where a test was at its time limit; not an Exception, so that `except Exception` lets it through."""
 
 
+class SharedTimeLimit(Exception):
+    """Raised instead between the tests of unittest, which lets nothing but an Exception fail a class's `setUpClass`."""
+
+
 class Clock:
     """Interrupts what runs between `start` and `stop`."""
 
@@ -25,13 +29,15 @@ class Clock:
         self._on_limit = on_limit
         self._ends = 0.0
         self._told = False
+        self._raised: type[BaseException] = TimeLimit
         self._setitimer, self._monotonic = signal.setitimer, time.monotonic
         signal.signal(signal.SIGALRM, self._expired)
 
-    def begin(self) -> None:
-        """Give the next test its whole time."""
+    def begin(self, raised: type[BaseException] = TimeLimit) -> None:
+        """Give the next test its whole time; `raised` is what ends it."""
         self._ends = self._monotonic() + self.seconds
         self._told = False
+        self._raised = raised
 
     def start(self) -> None:
         """Run the clock (again, for the next phase of a test)."""
@@ -50,4 +56,4 @@ class Clock:
         if not self._told:
             self._told = True
             self._on_limit(frame)
-        raise TimeLimit("still running after %g s" % self.seconds)
+        raise self._raised("still running after %g s" % self.seconds)

@@ -65,6 +65,13 @@ class Driving:
         """Take in what concerns all tests of a file, or all tests of the run."""
         self.shared.setdefault(path, Footprint()).add(footprint)
 
+    def tell_shared(self) -> None:
+        """Report what tests share, at the end of the run."""
+        if self.tracer is not None:
+            self.share(self.stop_tracing())  # where something was broken off
+            told = {path: footprint.told() for path, footprint in self.shared.items()}
+            self.channel.send("shared", footprints=told)
+
     def begin_collecting(self, path: str) -> None:
         """Tell that a file is imported from here on, and run the clock."""
         self.channel.send("collecting", path=path)

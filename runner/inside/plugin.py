@@ -37,6 +37,8 @@ class Plugin(Driving):
         self._causes: dict[str, BaseException | None] = {}
         self._raised = False
         self._footprint = Footprint()
+        self._setting_up: list[Footprint] = []
+        """Of the fixtures that tests share, those that are being set up, each by the one before it."""
         self.imported: Any = None
         """Returns the libraries' modules that the collection has imported, where that is to be told."""
 
@@ -132,20 +134,23 @@ class Plugin(Driving):
             yield
             return
         # Other tests rely on what it does, and only the first of them makes it do that.
-        self._footprint.add(self.stop_tracing())
+        self._take_in()
+        self._setting_up.append(Footprint())
         self.start_tracing()
         yield
-        shared = self.stop_tracing()
-        self._footprint.add(shared)
+        self._take_in()
         path = "" if fixturedef.scope in ("package", "session") else self._id(request.node.nodeid)
-        self.share(shared, path.partition("::")[0])
+        self.share(self._setting_up.pop(), path.partition("::")[0])
         self.start_tracing()
 
+    def _take_in(self) -> None:
+        """Add what was executed since the start to the test's, and to that of the fixtures that are being set up."""
+        found = self.stop_tracing()
+        for each in (self._footprint, *self._setting_up):
+            each.add(found)
+
     def pytest_sessionfinish(self) -> None:
-        if self.tracer is not None:
-            self.share(self.stop_tracing())  # where the collection was broken off
-            told = {path: footprint.told() for path, footprint in self.shared.items()}
-            self.channel.send("shared", footprints=told)
+        self.tell_shared()
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Iterator[None]:

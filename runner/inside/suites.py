@@ -15,7 +15,9 @@ import time
 import traceback
 import unittest
 from typing import Any, Callable, Iterator
+from unittest.util import strclass
 
+from .clock import SharedTimeLimit
 from .driving import Driving
 from .failure import Workspace, cut, message
 
@@ -30,7 +32,9 @@ class Suites(Driving):
 
     def run(self, files: list[str]) -> int:
         """Run the tests of these files and folders; return the status that pytest would end with."""
+        self.start_tracing()
         suites = [self._collect(path) for path in _test_files(files or ["."])]
+        self.share(self.stop_tracing())
         # Taken now: a suite forgets its tests as it runs them.
         pairs = [(suite, list(_tests(suite))) for suite in suites]
         ids = [test.oci_id for _, tests in pairs for test in tests]
@@ -38,11 +42,14 @@ class Suites(Driving):
         failed = False
         for suite, tests in pairs:
             result = _Result(self)
+            result.begin_between()
             suite.run(result)
+            result.end_between(tests[0].oci_id if tests else "")
             result.report_those_never_run(tests)
             failed |= result.failed
             if result.shouldStop:
                 break
+        self.tell_shared()
         return 1 if failed else 0 if ids else 5
 
     def _collect(self, path: str) -> unittest.TestSuite:
@@ -71,11 +78,25 @@ class _Result(unittest.TestResult):
         self.failed = False
         self._suites = suites
         self._done: set[str] = set()
-        self._shared: dict[str, Any] | None = None
+        self._broken: dict[str, tuple[str, dict[str, Any]]] = {}
+        """By the class or module that could not be set up, the outcome of its tests, and why."""
         self._outcome: tuple[str, dict[str, Any] | None] = ("not run", None)
         self._began = 0.0
 
+    def begin_between(self) -> None:
+        """Watch what classes and modules do before their first test and after their last one."""
+        self._suites.hang = None
+        self._suites.start_tracing()
+        self._suites.clock.begin(SharedTimeLimit)
+        self._suites.clock.start()
+
+    def end_between(self, test: str) -> None:
+        """Stop watching, and take in what was seen for the tests of this one's file."""
+        self._suites.clock.stop()
+        self._suites.share(self._suites.stop_tracing(), test.partition("::")[0])
+
     def startTest(self, test: Any) -> None:
+        self.end_between(test.oci_id)
         super().startTest(test)
         self._outcome, self._suites.hang, self._began = ("not run", None), None, time.monotonic()
         self._suites.channel.send("started", id=test.oci_id)
@@ -99,6 +120,7 @@ class _Result(unittest.TestResult):
         self._send(test, outcome, time.monotonic() - self._began, failure, footprint)
         if self._suites.hung_too_often():
             self.stop()
+        self.begin_between()
 
     def addSuccess(self, test: Any) -> None:
         if self._outcome[0] == "not run":
@@ -111,8 +133,18 @@ class _Result(unittest.TestResult):
         if hasattr(test, "oci_id"):
             self._note("failed", err[1])
         else:  # what is shared by a class or a module could not be set up, or not be cleaned up
-            self._shared = describe(err[1], self._suites.workspace, self._output())
+            failure = describe(err[1], self._suites.workspace, self._output())
+            outcome = "error"
+            if self._suites.hang is not None:
+                self._suites.note_hang(failure)
+                outcome = "timeout"
             self.failed = True
+            # Its id is "setUpClass (package.module.Class)".
+            self._broken[test.id().partition("(")[2].rstrip(")")] = (outcome, failure)
+            if self._suites.hang is not None:
+                if self._suites.hung_too_often():
+                    self.stop()
+                self.begin_between()  # of the class that comes next
 
     def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
         if err is not None:
@@ -133,7 +165,10 @@ class _Result(unittest.TestResult):
         for test in tests:
             if test.oci_id not in self._done and not self.shouldStop:
                 self._suites.channel.send("started", id=test.oci_id)
-                self._send(test, "error" if self._shared else "skipped", 0.0, self._shared, None)
+                owner = strclass(type(test))
+                broken = self._broken.get(owner) or self._broken.get(type(test).__module__)
+                outcome, failure = broken or ("skipped", None)
+                self._send(test, outcome, 0.0, failure, None)
 
     def _note(self, outcome: str, error: BaseException) -> None:
         if self._outcome[0] in ("not run", "passed"):  # the first one tells most

@@ -23,8 +23,12 @@ from lsp_server.models import catalog
 COUNT = [Message("user", "Count from one to forty in words, separated by commas.")]
 
 
-def wait_for(engine: LocalEngine, state: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+LIMIT_SECONDS = 40.0
+"""Far more than any of it takes on a busy machine, far less than what is broken off would take on a quiet one."""
+
+
+def wait_for(engine: LocalEngine, state: str) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
     while engine.status().state != state:
         assert time.monotonic() < deadline, f"{engine.status().state}, not {state}"
         time.sleep(0.05)
@@ -71,28 +75,25 @@ def test_leaving_stops_the_decoding(own_home: Path) -> None:
     engine = LocalEngine(catalog.DEFAULT)
     engine.ensure()
     cancel = threading.Event()
-    pieces = engine.stream(COUNT, Sampling(max_tokens=2000), cancel)
+    pieces = engine.stream(COUNT, Sampling(max_tokens=4000), cancel)
     next(pieces)
-    wait_for(engine, "busy", 1)
+    wait_for(engine, "busy")
     cancel.set()
-    left = time.monotonic()
     assert list(pieces) == []
-    assert time.monotonic() - left < 0.2
-    # A token takes a fraction of a second; 2000 would take minutes.
-    wait_for(engine, "ready", 3)
+    wait_for(engine, "ready")
 
     long = [Message("user", "x = 1\n" * 1500)]
     cancel = threading.Event()
     threading.Timer(1.0, cancel.set).start()
     assert list(engine.stream(long, Sampling(), cancel)) == []
-    wait_for(engine, "ready", 5)
+    wait_for(engine, "ready")
 
 
 def test_an_idle_server_ends_and_gives_its_memory_back(own_home: Path) -> None:
     engine = LocalEngine(catalog.DEFAULT, idle_seconds=1.0)
     engine.ensure()
-    wait_for(engine, "stopped", 8)
-    deadline = time.monotonic() + 5
+    wait_for(engine, "stopped")
+    deadline = time.monotonic() + LIMIT_SECONDS
     while runfile.read(catalog.DEFAULT) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -102,9 +103,9 @@ def test_health_answers_while_the_model_loads(own_home: Path) -> None:
     server = subprocess.Popen([sys.executable, "-m", "lsp_server.engine.serve", "--model", catalog.DEFAULT])
     try:
         engine = LocalEngine(catalog.DEFAULT)
-        wait_for(engine, "loading", 10)
+        wait_for(engine, "loading")
         engine.ensure()
         assert engine.status().pid == server.pid
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(LIMIT_SECONDS)

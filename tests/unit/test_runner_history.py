@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Mapping
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -263,6 +261,75 @@ def test_which_tests_cover_a_function(shop: Shop) -> None:
     assert {test.rpartition("::")[2] for test in covering["net"]} == {"test_total", "test_net"}
 
 
+def test_what_one_shared_fixture_asks_another_for_concerns_all_that_have_it(shop: Shop) -> None:
+    test = """
+        import pytest
+        from shop.late import early, late
+
+        @pytest.fixture(scope="module")
+        def inner():
+            return 1
+
+        @pytest.fixture(scope="module")
+        def outer(request):
+            early()
+            request.getfixturevalue("inner")
+            return late()
+
+        def test_first(outer):
+            pass
+
+        def test_second(outer):
+            pass
+
+        def test_without():
+            pass
+    """
+    shop.project.write("shop/late.py", "def early():\n    return 1\n\ndef late():\n    return 1\n")
+    shop.project.write("tests/test_late.py", test)
+    shop.run("tests/test_late.py")
+    for name in ("early", "late"):
+        shop.edit("shop/late.py", f"def {name}():\n    return 1", f"def {name}():\n    return 2")
+        assert {"test_first", "test_second"} <= shop.stale()
+        shop.run("tests/test_late.py")
+        assert shop.stale() == set()
+
+
+def test_without_pytest_an_edit_concerns_what_executes_it(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bare = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    test = """
+        import unittest
+        from shop import price
+        from shop.cart import Cart
+
+        class TestCart(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                cls.cart = Cart()
+                cls.cart.add(1)
+
+            def test_total(self):
+                self.assertEqual(self.cart.total(), 3)
+
+            def test_same(self):
+                self.assertTrue(self.cart)
+
+        def test_net():
+            assert price.net(1) == 2
+    """
+    shop = Shop(tmp_path)
+    shop.project.write("tests/test_suite.py", test)
+    shop.run("tests/test_suite.py", interpreter=bare / "bin" / "python", test_args=())
+    assert shop.stale() == set()
+    shop.edit("shop/price.py", "return net(x) + 1", "return 1 + net(x)")
+    assert shop.stale() == {"test_total"}
+    shop.edit("shop/cart.py", "self.items.append(x)", "self.items += [x]")
+    assert {"test_total", "test_same"} <= shop.stale()
+
+
 def test_what_is_cached_concerns_the_tests_that_found_it_there(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     code = """
@@ -299,71 +366,6 @@ def test_what_is_cached_concerns_the_tests_that_found_it_there(tmp_path: Path) -
     assert shop.stale() == {"test_first", "test_second"}
 
 
-def index_of(folder: Path, files: Mapping[str, str]) -> Index:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(dedent(text))
-    return Index(folder)
-
-
-@pytest.mark.parametrize(
-    ("text", "imported"),
-    [
-        ("import pkg.a", True),
-        ("from pkg import a", True),
-        ("from pkg import (\n    b,  # of course\n    a,\n)", True),
-        ("import os, \\\n    pkg.a as x", True),
-        ("if True: import pkg.a", True),
-        ("def test():\n    from pkg.a import f", True),
-        ("from pkg import b", True),  # which imports it
-        ("import importlib\nimportlib.import_module('pkg.a')", True),
-        ("from unittest import mock\n@mock.patch('pkg.a.f')\ndef test(): pass", True),
-        ("from ..pkg import a", True),
-        ("from pkg import (\n    c,  # (of course)\n    a,\n)", True),
-        ("\ufeffimport pkg.a", True),
-        ("import importlib\nimportlib.import_module('alone')", True),
-        ("pytest_plugins = ['alone']", True),
-        ("import pkg.c", False),
-        ("import a", False),
-        ("pkg = a", False),
-    ],
-)
-@pytest.mark.parametrize("source", ["", "src/"])
-def test_imports_are_followed(tmp_path: Path, text: str, imported: bool, source: str) -> None:
-    if source and ".." in text:
-        pytest.skip("a relative import stays within its own tree")
-    files = {
-        f"{source}pkg/__init__.py": "",
-        f"{source}pkg/a.py": "def f(): pass",
-        f"{source}pkg/b.py": "from . import a",
-        f"{source}pkg/c.py": "",
-        f"{source}alone.py": "import pkg.a",
-        "tests/test_it.py": text,
-    }
-    state = index_of(tmp_path, files).state()
-    found = PurePosixPath("tests/test_it.py") in state.importers([PurePosixPath(f"{source}pkg/a.py")])
-    assert found == imported
-
-
-@pytest.mark.parametrize(
-    "text", ["from" + " " * 20_000, "from pkg import (" + "# (" * 5000, "import " + "\\\n" * 5000]
-)
-def test_odd_texts_take_no_time(tmp_path: Path, text: str) -> None:
-    began = time.process_time()
-    index_of(tmp_path, {"a.py": text}).state()
-    assert time.process_time() - began < 5, "it is looked through more than once"
-
-
-def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.py")
-    (tmp_path / "zero.py").symlink_to("/dev/zero")
-    (tmp_path / "large.py").write_bytes(b"#" * (5 << 20))
-    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
-    assert not Index(tmp_path).state().files
-    with pytest.raises(OSError):
-        reader(tmp_path)(PurePosixPath("pipe.py"))
-
-
 def test_what_hooks_execute_concerns_all(shop: Shop) -> None:
     shop.project.write("shop/set_up.py", "def set_up():\n    return 1\n")
     shop.project.write(
@@ -387,18 +389,3 @@ def test_processes_that_are_started_otherwise_count_too(shop: Shop) -> None:
     shop.run("tests/test_pool.py")
     shop.edit("shop/other.py", "return 1", "return 2")
     assert "test_pool" in shop.stale()
-
-
-def test_only_what_has_changed_is_read_again(tmp_path: Path) -> None:
-    index = index_of(
-        tmp_path, {"a.py": "import b", "b.py": "", ".venv/c.py": "", "env2/pyvenv.cfg": "", "env2/d.py": ""}
-    )
-    first = index.state()
-    assert set(map(str, first.files)) == {"a.py", "b.py"}
-    (tmp_path / "b.py").write_text("import c")
-    second = index.state()
-    assert second.files[PurePosixPath("a.py")] is first.files[PurePosixPath("a.py")]
-    assert second.files[PurePosixPath("b.py")] is not first.files[PurePosixPath("b.py")]
-    buffered = index.state({PurePosixPath("a.py"): b"import z"})
-    assert buffered.files[PurePosixPath("a.py")].imports == {(0, "z")}
-    assert index.state().files[PurePosixPath("a.py")].imports == {(0, "b")}

@@ -180,6 +180,60 @@ def test_a_hang_is_reported_with_its_stack_and_the_rest_still_runs(tmp_path: Pat
     assert report.results["test_h.py::TestHangs::test_b"].outcome is Outcome.PASSED
 
 
+def test_a_hang_in_what_a_class_shares_is_that_class_s_alone(tmp_path: Path, bare: Path) -> None:
+    test = """
+        import time
+        import unittest
+
+        class TestHangs(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                wait_for_ever()
+
+            def test_a(self):
+                pass
+
+        class TestHangsLater(unittest.TestCase):
+            def test_c(self):
+                pass
+
+            @classmethod
+            def tearDownClass(cls):
+                wait_for_ever()
+
+        class TestLater(unittest.TestCase):
+            def test_d(self):
+                pass
+
+        class TestSkips(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                raise unittest.SkipTest("not here")
+
+            def test_e(self):
+                pass
+
+        def wait_for_ever():
+            while True:
+                time.sleep(1)
+    """
+    report = Project(tmp_path, {"test_h.py": test}).run(
+        "test_h.py", interpreter=bare, test_args=(), limits=Limits(test_seconds=1, hangs=3)
+    )
+    assert report.stop is Stop.FINISHED
+    outcomes = {test.rpartition("::")[2]: result.outcome for test, result in report.results.items()}
+    assert outcomes == {
+        "test_a": Outcome.TIMEOUT,
+        "test_c": Outcome.PASSED,
+        "test_d": Outcome.PASSED,
+        "test_e": Outcome.SKIPPED,
+    }
+    failure = report.results["test_h.py::TestHangs::test_a"].failure
+    assert failure is not None
+    assert "in wait_for_ever" in failure.detail
+    assert [frame.function for frame in failure.frames] == ["setUpClass", "wait_for_ever"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
