@@ -25,6 +25,7 @@ def create_server() -> CompanionServer:
         diagnostics,
         lifecycle,
         on_save,
+        outside,
     )
     from lsp_server.features.session import CompanionServer
 
@@ -33,6 +34,7 @@ def create_server() -> CompanionServer:
         (types.INITIALIZE, configuration.initialize),
         (types.INITIALIZED, configuration.initialized),
         (types.WORKSPACE_DID_CHANGE_CONFIGURATION, configuration.changed),
+        (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, outside.folders_changed),
         (types.TEXT_DOCUMENT_DID_SAVE, on_save.saved),
         (types.TEXT_DOCUMENT_DID_CHANGE, diagnostics.text_changed),
         (types.WINDOW_WORK_DONE_PROGRESS_CANCEL, commands.progress_cancelled),

@@ -58,11 +58,13 @@ def text_changed(server: CompanionServer, params: types.DidChangeTextDocumentPar
     """Let diagnostics follow their lines while the user types, and end what works on the text before that."""
     server.ahead_cancel.set()
     refresh(server, documents.same_uri(params.text_document.uri))
+    if server.outside is not None:
+        server.outside.text_changed(params.text_document.uri)
 
 
-def clear(server: CompanionServer) -> None:
-    """Take everything back."""
-    for uri in [*server.shown]:
+def clear(server: CompanionServer, root: Path | None = None) -> None:
+    """Take back what is shown of a workspace, or everything."""
+    for uri in [uri for uri, shown in server.shown.items() if root in (None, shown.workspace)]:
         del server.shown[uri]
         _publish(server, uri, [])
 
