@@ -54,6 +54,21 @@ def refresh(server: CompanionServer, uri: str) -> None:
         _publish(server, uri, [each for each in made if each is not None])
 
 
+def at_line(server: CompanionServer, uri: str, index: int) -> list[Finding]:
+    """Return what is shown at a line.
+
+    Args:
+        server: what shows it.
+        uri: of the file.
+        index: the line, from 0, in the text of now.
+    """
+    shown = server.shown.get(documents.same_uri(uri))
+    if shown is None:
+        return []
+    places = ((finding, _range(server, shown.workspace, finding.place)) for finding in shown.findings)
+    return [finding for finding, where in places if where is not None and where.start.line == index]
+
+
 def text_changed(server: CompanionServer, params: types.DidChangeTextDocumentParams) -> None:
     """Let diagnostics follow their lines while the user types, and end what works on the text before that."""
     server.ahead_cancel.set()
