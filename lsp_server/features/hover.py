@@ -50,7 +50,7 @@ def hover(server: CompanionServer, params: types.HoverParams) -> types.Hover | N
             parts.append(_Quoted(finding.place.text))
         parts += _of_tests([results[test] for test in finding.tests if test in results and test not in told])
         told |= set(finding.tests)
-    known = _of_header(source_of(document.source), index + 1, path, history)
+    known = _of_header(source_of(uri, document.source), index + 1, path, history)
     parts += _of_tests([result for test, result in known.items() if test not in told])
     if not parts:
         return None
