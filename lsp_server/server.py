@@ -58,6 +58,10 @@ def create_server() -> CompanionServer:
         ("oci.acceptProposal", commands.accept_proposal),
         ("oci.discardProposal", commands.discard_proposal),
         ("oci.fitProposal", commands.fit_proposal),
+        ("oci.refineProposal", commands.refine_proposal),
+        ("oci.explainProposal", commands.explain_proposal),
+        ("oci.proposals", commands.list_proposals),
+        ("oci.openProposal", commands.open_proposal),
     ):
         server.command(name)(command)
     return server

@@ -63,6 +63,9 @@ class Settings:
     """Seconds that one test may take."""
     runTimeout: float = 60.0
     """Seconds that one run of the tests may take."""
+    collectSessions: bool = False
+    """Whether what was asked, answered and decided is written down on this machine, with secrets and paths taken out, in
+    the form that OpenCodeInterpreter was trained on. `oci-companion sessions export` and `purge` give and delete it."""
     sandbox: SandboxSettings = SandboxSettings()
     engine: EngineSettings = EngineSettings()
     logLevel: Literal["error", "warning", "info", "debug"] = "info"

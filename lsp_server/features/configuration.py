@@ -14,6 +14,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from lsp_server.features import review
 from lsp_server.features.session import CompanionServer
 from lsp_server.settings import parse
 
@@ -36,6 +37,8 @@ async def initialized(server: CompanionServer, _params: types.InitializedParams)
     """Report wrong initial settings, ask for the current ones, and to be told of changes."""
     tell(server)
     request(server)
+    if server.reviews:
+        await review.restore(server)
     workspace = server.client_capabilities.workspace
     if (
         workspace

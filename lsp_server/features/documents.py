@@ -31,21 +31,21 @@ def is_python_file(uri: str) -> bool:
 
 def root_of(server: CompanionServer, path: Path) -> Path:
     """Return the innermost workspace folder that holds a file, else the project that its surroundings show."""
-    around = [folder for folder in _opened(server) if path.is_relative_to(folder)]
+    around = [folder for folder in opened(server) if path.is_relative_to(folder)]
     return max(around, key=lambda folder: len(folder.parts)) if around else workspace_of(path)
 
 
 def is_opened(server: CompanionServer, root: Path) -> bool:
     """Return whether a root is, or lies in, a folder that the user has opened; or a project, where none is open."""
-    if folders := _opened(server):
+    if folders := opened(server):
         return any(root.is_relative_to(folder) for folder in folders)
     return any((root / marker).exists() for marker in ROOT_MARKERS) and root != Path.home()
 
 
-def _opened(server: CompanionServer) -> list[Path]:
+def opened(server: CompanionServer) -> list[Path]:
     """Return the folders that the user has opened."""
     folders = [to_fs_path(folder.uri) for folder in server.workspace.folders.values()]
-    return [Path(folder) for folder in (*folders, server.workspace.root_path) if folder]
+    return list(dict.fromkeys(Path(folder) for folder in (*folders, server.workspace.root_path) if folder))
 
 
 def locate(server: CompanionServer, uri: str) -> tuple[Path, PurePosixPath]:

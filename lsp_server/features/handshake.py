@@ -24,6 +24,10 @@ COMMANDS = (
     "oci.acceptProposal",
     "oci.discardProposal",
     "oci.fitProposal",
+    "oci.refineProposal",
+    "oci.explainProposal",
+    "oci.proposals",
+    "oci.openProposal",
 )
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
 ENCODINGS = ("utf-8", "utf-16", "utf-32")

@@ -9,6 +9,7 @@ from lsp_server.engine.protocol import REPLY_TOKENS, Message
 from lsp_server.refine.budget import BYTES_PER_TOKEN, Budget
 from lsp_server.refine.discover import node_ids
 from lsp_server.refine.feedback import HEAD, cut, execution_result
+from lsp_server.refine.proposal import Round
 from lsp_server.refine.source import Definition, Source
 from lsp_server.refine.task import Task, TaskError
 from runner.report import Report
@@ -87,6 +88,15 @@ def after_failure(task: Task, report: Report) -> str:
     return f"{HEAD}{execution_result(report, task.wanted.ids)}\n\nCorrect the code. {_form(task)}"
 
 
+def after_words(task: Task, done: Round, words: str) -> str:
+    """Return the user turn that says what a human wants of a round's code, in their own words as in training.
+
+    What its tests said comes first if they did not prove it: the model has not been told yet.
+    """
+    told = [HEAD + execution_result(done.report, task.wanted.ids)] if done.feedback and done.report else []
+    return "\n\n".join([*told, words, _form(task)])
+
+
 def ask_again(first: Sequence[Message], task: Task, reason: str) -> list[Message]:
     """Return the conversation that follows a reply which was not run: the first question, and why it is put again.
 
@@ -107,6 +117,11 @@ def same_code(task: Task) -> str:
         "You have answered this already, with code that fails in the same way as before. "
         f"{what} as it stands is wrong, so a line of it has to change."
     )
+
+
+def same_code_despite(words: str) -> str:
+    """Return the reason for asking again after a reply with code that a human has just asked to change."""
+    return f"You have answered this already, with the same code. It has to change: {words}"
 
 
 def reply_tokens(task: Task) -> int:
