@@ -56,7 +56,7 @@ def own_home(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
-    """A companion home without the user's sessions; for the real model's tests the user's, where nothing of theirs stays."""
+    """A companion home of the test's own; with the real model it is the user's, where nothing of the test stays."""
     if hasattr(request.module, "local_model"):
         yield store.home()
         Sessions(project).purge()
