@@ -52,6 +52,7 @@ def create_server() -> CompanionServer:
         ("oci.generate", commands.generate),
         ("oci.fix", commands.fix),
         ("oci.fixTest", commands.fix_test),
+        ("oci.fixDiagnostic", commands.fix_diagnostic),
         ("oci.runTests", commands.run_tests),
         ("oci.cancel", commands.cancel),
         ("oci.applyProposal", commands.apply_proposal),

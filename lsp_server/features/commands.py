@@ -27,7 +27,14 @@ from lsp_server.features.messages import EXPLANATION, ExplanationPiece, KeptProp
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.proposal import FeedbackRequest, Proposal
-from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
+from lsp_server.refine.task import (
+    Complaint,
+    ComplaintRequest,
+    FixRequest,
+    GenerateRequest,
+    Request,
+    TaskError,
+)
 
 NOT_TRUSTED = "This workspace is not trusted, so its code is not run. Trust it first."
 UNKNOWN = "There is no such proposal any more: ask again."
@@ -78,6 +85,21 @@ def fix_test(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
         return FixRequest(documents.snapshot(server, root), path, node, line, instruction)
 
     return _start(server, uri, "Fix failing test with OCI", request)
+
+
+def fix_diagnostic(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.fixDiagnostic` {uri, line, source, code?, message}: change what another tool complains of."""
+    argument = _Argument(arguments)
+    uri, line = argument.text("uri"), argument.line("line")
+    if line is None:
+        raise JsonRpcInvalidParams("oci.fixDiagnostic needs a `line`")
+    complaint = Complaint(argument.text("source"), argument.text("code", ""), argument.text("message"), line)
+
+    def request() -> Request:
+        root, path = documents.locate(server, uri)
+        return ComplaintRequest(documents.snapshot(server, root), path, complaint)
+
+    return _start(server, uri, f"Fix what {complaint.tool} reports", request)
 
 
 def run_tests(server: CompanionServer, *arguments: Any) -> dict[str, Any]:

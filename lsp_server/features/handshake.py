@@ -18,6 +18,7 @@ COMMANDS = (
     "oci.generate",
     "oci.fix",
     "oci.fixTest",
+    "oci.fixDiagnostic",
     "oci.runTests",
     "oci.cancel",
     "oci.applyProposal",

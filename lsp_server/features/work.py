@@ -55,6 +55,7 @@ def propose(
         test_args=tests.test_args,
         limits=tests.limits,
         sandbox=tests.sandbox,
+        tools=settings.tools,
         warm=warm_processes(),
     )
     engine = choose_engine(settings, notice, background=background)

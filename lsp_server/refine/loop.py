@@ -6,14 +6,15 @@ import ast
 import difflib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lsp_server.engine.protocol import Engine, Message, Sampling
 from lsp_server.refine import prompt
 from lsp_server.refine.budget import Budget
-from lsp_server.refine.discover import tests_for
+from lsp_server.refine.complaint import Asked
+from lsp_server.refine.discover import is_test_code, tests_for
 from lsp_server.refine.events import (
     AskedAgain,
     BaselineDone,
@@ -27,12 +28,18 @@ from lsp_server.refine.events import (
     TestsStarted,
 )
 from lsp_server.refine.judge import confirm, harness_reach, judge
-from lsp_server.refine.locate import locate_fix, locate_generate, matching, region_to_generate
+from lsp_server.refine.locate import (
+    locate_complaint,
+    locate_fix,
+    locate_generate,
+    matching,
+    region_to_generate,
+)
 from lsp_server.refine.proposal import FeedbackRequest, Proposal, Receipt, Round, Verdict, VerdictKind
 from lsp_server.refine.reply import NoCode, code_of, is_answered
 from lsp_server.refine.source import Region, Source
 from lsp_server.refine.splice import Spliced, splice
-from lsp_server.refine.task import Document, FixRequest, Request, Task, TaskError
+from lsp_server.refine.task import ComplaintRequest, Document, FixRequest, Request, Task, TaskError
 from runner.report import Outcome, Report, Stop
 from runner.request import Limits, Sandboxing, TestRequest, Trace
 from runner.run import run_tests
@@ -62,6 +69,8 @@ class Options:
     test_args: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Commands that run tools again, by the name that their diagnostics have."""
     warm: WarmProcesses | None = None
     """Processes that runs of candidates are forked from; the baseline and what confirms a verdict never are."""
 
@@ -179,6 +188,8 @@ class _Refinement:
         self.listener = listener
         self.started = time.monotonic()
         self.seed = 0
+        self.asked: Asked | None = None
+        """The tool that has complained, if one has."""
         self.importing = 0.0
         """Seconds of the baseline that were none of its tests'."""
 
@@ -187,6 +198,8 @@ class _Refinement:
         if request.path.suffix != ".py":
             raise TaskError(f"{request.path} is not a Python source file, so it is left alone.")
         document = request.snapshot.document(request.path)
+        if isinstance(request, ComplaintRequest):
+            return self._prepare_complaint(request)
         if not isinstance(request, FixRequest):
             # Before any test runs: is there something to write at all?
             region_to_generate(Source(document.text), request)
@@ -207,6 +220,33 @@ class _Refinement:
             self.listener(BaselineDone(baseline))
         return task, baseline
 
+    def _prepare_complaint(self, request: ComplaintRequest) -> tuple[Task, Report]:
+        """Run the tests of the file as it is, and the tool that has complained of it."""
+        tests = tests_for(request.snapshot, request.path)
+        if is_test_code(request.path, tests):
+            raise TaskError(f"{request.path} belongs to the tests, which are not changed.")
+        baseline = self._as_it_is(tests, request.path)
+        task = locate_complaint(request, tests)
+        self._ask(task)
+        return task, baseline
+
+    def _ask(self, task: Task) -> None:
+        """Let the tool that has complained say what it says of the file as it is."""
+        if task.complaint is None:
+            return
+        how = TestRequest(
+            self.snapshot.workspace,
+            (),
+            self.options.interpreter,
+            files=self.snapshot.overlay(),
+            limits=self.options.limits,
+            sandbox=self.options.sandbox,
+        )
+        self.asked = Asked(task.complaint, task.document.path, how, self.options.tools, self.cancel)
+        self._check_cancelled()
+        if not self.asked.complains:
+            raise NothingToFix(f"{task.complaint.tool} does not report {task.complaint.text}.")
+
     def prepare_again(self, request: FeedbackRequest) -> tuple[Task, Report]:
         """Run the baseline of a proposal's task as the texts are now, and return the task."""
         task = request.proposal.task
@@ -222,6 +262,7 @@ class _Refinement:
             region=region,
             wanted=replace(task.wanted, ids=task.wanted.ids - baseline.passed),
         )
+        self._ask(task)
         return task, baseline
 
     def _as_it_is(self, tests: tuple[str, ...], path: PurePosixPath) -> Report:
@@ -386,6 +427,9 @@ class _Refinement:
             # What only a fork breaks is nothing that the candidate broke.
             report = self._run(tests, overlay, expected, limits=limits, doctests=doctests, forked=False)
             verdict = judge(baseline, report, task.wanted, checks)
+        if self.asked is not None:
+            verdict = self.asked.judge(spliced.text, task.document.text, verdict, report)
+            self._check_cancelled()
         changed = _changed_lines(task.document.text, spliced.text)
         executed: frozenset[int] = frozenset()
         if verdict.kind is VerdictKind.VERIFIED and report.isolation == "off":
@@ -405,7 +449,14 @@ class _Refinement:
                     tests, overlay, expected, forked=False
                 )  # tracing alone may have been too slow
             verdict = confirm(verdict, report, again)
-        feedback = "" if verdict.kind in DONE else prompt.after_failure(task, report)
+        feedback = ""
+        if verdict.kind not in DONE:
+            by_tool = self.asked is not None and not verdict.broken and not report.collection_errors
+            feedback = (
+                prompt.after_complaint(task, verdict.reason)
+                if by_tool
+                else prompt.after_failure(task, report)
+            )
         return Round(
             number=number,
             reply=reply,

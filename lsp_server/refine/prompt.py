@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from lsp_server.engine.protocol import REPLY_TOKENS, Message
 from lsp_server.refine.budget import BYTES_PER_TOKEN, Budget
 from lsp_server.refine.discover import node_ids
-from lsp_server.refine.feedback import HEAD, cut, execution_result
+from lsp_server.refine.feedback import BUDGET, HEAD, cut, execution_result
 from lsp_server.refine.proposal import Round
 from lsp_server.refine.source import Definition, Source
 from lsp_server.refine.task import Task, TaskError
@@ -42,7 +42,9 @@ def first_turn(task: Task, baseline: Report, budget: Budget) -> list[Message]:
     reserve = reply_tokens(task) + FOLLOW_UP
     for context, length in _contexts(task, source):
         parts = [_question(task, source), context]
-        if task.kind == "fix":
+        if task.complaint is not None:
+            parts.append(f"{HEAD}{task.document.path}:{task.complaint.line}: {task.complaint.text}")
+        elif task.kind == "fix":
             parts.append(HEAD + execution_result(baseline, task.wanted.ids))
         if task.instruction:
             parts.append(f"Instruction: {cut(task.instruction, length)}")
@@ -86,6 +88,16 @@ def after_failure(task: Task, report: Report) -> str:
     correcting, so the form of the answer is said once more.
     """
     return f"{HEAD}{execution_result(report, task.wanted.ids)}\n\nCorrect the code. {_form(task)}"
+
+
+def after_complaint(task: Task, reason: str) -> str:
+    """Return the user turn that follows a candidate whose tests pass, but not the tool that has complained.
+
+    Args:
+        task: what is asked for.
+        reason: what the tool says now.
+    """
+    return f"{HEAD}{cut(reason, BUDGET)}\n\nCorrect the code. {_form(task)}"
 
 
 def after_words(task: Task, done: Round, words: str) -> str:
@@ -133,6 +145,9 @@ def reply_tokens(task: Task) -> int:
 
 def _question(task: Task, source: Source) -> str:
     name, path = task.region.name, task.document.path
+    if task.complaint is not None:
+        where = f"the {_kind(source, name)} `{name}`" if name else "the given lines"
+        return f"{task.complaint.tool} reports an error in {where} of `{path}`. Correct it, and change nothing else."
     if task.kind == "fix":
         if not name:
             return f"`{path}` has an error at line {task.region.start}, so its tests fail. Correct it."
