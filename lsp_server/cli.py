@@ -1,4 +1,4 @@
-"""The command line: `oci-companion demo | fix | generate | doctor | model … | serve | lsp | mcp`."""
+"""The command line: `oci-companion demo | fix | generate | doctor | model … | sessions … | serve | lsp | mcp`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsp_server import __version__, model_commands
+from lsp_server import __version__, model_commands, session_commands
 from lsp_server.interrupt import cancel_on_interrupt
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
 
     model = commands.add_parser("model", help="list, get, export and remove models")
     model_commands.add(model.add_subparsers(required=True, metavar="ACTION"))
+
+    sessions = commands.add_parser("sessions", help="what was proposed in the editor, and what was decided")
+    session_commands.add(sessions.add_subparsers(required=True, metavar="ACTION"))
 
     serve = commands.add_parser("serve", help="run the engine: an OpenAI-compatible server on loopback")
     serve.add_argument("--model", default="", metavar="ID")

@@ -56,12 +56,17 @@ def create_server() -> CompanionServer:
         ("oci.generate", commands.generate),
         ("oci.fix", commands.fix),
         ("oci.fixTest", commands.fix_test),
+        ("oci.fixDiagnostic", commands.fix_diagnostic),
         ("oci.runTests", commands.run_tests),
         ("oci.cancel", commands.cancel),
         ("oci.applyProposal", commands.apply_proposal),
         ("oci.acceptProposal", commands.accept_proposal),
         ("oci.discardProposal", commands.discard_proposal),
         ("oci.fitProposal", commands.fit_proposal),
+        ("oci.refineProposal", commands.refine_proposal),
+        ("oci.explainProposal", commands.explain_proposal),
+        ("oci.proposals", commands.list_proposals),
+        ("oci.openProposal", commands.open_proposal),
     ):
         server.command(name)(command)
     return server

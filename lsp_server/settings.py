@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -63,6 +63,12 @@ class Settings:
     """Seconds that one test may take."""
     runTimeout: float = 60.0
     """Seconds that one run of the tests may take."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Commands that run other tools on a file, `{file}`, by the name that their diagnostics have: with these a repair of
+    what they report is checked. Ruff, mypy and pyright are known."""
+    collectSessions: bool = False
+    """Whether what was asked, answered and decided is written down on this machine, with secrets and paths taken out, in
+    the form that OpenCodeInterpreter was trained on. `oci-companion sessions export` and `purge` give and delete it."""
     sandbox: SandboxSettings = SandboxSettings()
     engine: EngineSettings = EngineSettings()
     logLevel: Literal["error", "warning", "info", "debug"] = "info"
@@ -97,22 +103,23 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
 def _read(kind: type[T], values: Mapping[str, Any], prefix: str, problems: list[str]) -> T:
     hints = get_type_hints(kind)
     read: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        value = values.get(field.name)
+    for each in fields(kind):  # type: ignore[arg-type]
+        value = values.get(each.name)
         if value is None:
             continue
-        name = f"{prefix}.{field.name}"
-        hint = hints[field.name]
+        name = f"{prefix}.{each.name}"
+        hint = hints[each.name]
         if isinstance(hint, type) and issubclass(hint, SandboxSettings | EngineSettings):
             if isinstance(value, Mapping):
-                read[field.name] = _read(hint, value, name, problems)
+                read[each.name] = _read(hint, value, name, problems)
             else:
                 problems.append(f"{name} is not a group of settings; its defaults are used.")
             continue
         try:
-            read[field.name] = _value(hint, value)
+            read[each.name] = _value(hint, value)
         except SettingsError as error:
-            problems.append(f"{name} {error}; its default ({field.default!r}) is used.")
+            default = each.default if each.default is not MISSING else {}
+            problems.append(f"{name} {error}; its default ({default!r}) is used.")
     return kind(**read)
 
 
@@ -121,6 +128,11 @@ def _value(hint: Any, value: Any) -> Any:
         if value not in get_args(hint):
             raise SettingsError(f"is {value!r}, not one of {', '.join(map(str, get_args(hint)))}")
         return value
+    if get_origin(hint) is Mapping:
+        pairs = value.items() if isinstance(value, Mapping) else [(0, 0)]
+        if not all(isinstance(part, str) for pair in pairs for part in pair):
+            raise SettingsError("is not an object of strings")
+        return dict(value)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise SettingsError("is not a list of strings")

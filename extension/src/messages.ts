@@ -3,6 +3,7 @@
 export interface Notifications {
   readonly "oci/proposal": WaitingProposal;
   readonly "oci/proposalClosed": ClosedProposal;
+  readonly "oci/explanation": ExplanationPiece;
 }
 
 export interface WaitingProposal {
@@ -15,6 +16,7 @@ export interface WaitingProposal {
   readonly verified: boolean;
   readonly receipt: readonly string[];
   readonly problem: string;
+  readonly restored: boolean;
 }
 
 export interface ClosedProposal {
@@ -22,7 +24,23 @@ export interface ClosedProposal {
   readonly outcome: "applied" | "discarded" | "superseded";
 }
 
+export interface ExplanationPiece {
+  readonly token: string;
+  readonly text: string;
+  readonly done: boolean;
+}
+
 export interface Decision {
   readonly applied: boolean;
   readonly message: string;
+}
+
+export interface KeptProposal {
+  readonly token: string;
+  readonly uri: string;
+  readonly target: string;
+  readonly created: number;
+  readonly verdict: string;
+  readonly reason: string;
+  readonly decision: "waiting" | "applied" | "discarded";
 }

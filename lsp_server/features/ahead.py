@@ -79,7 +79,7 @@ def take(server: CompanionServer, request: Request) -> Ready | None:
 
 
 def still_true(
-    ready: Ready, request: Request, settings: Settings, cancel: threading.Event
+    ready: Ready, snapshot: Snapshot, settings: Settings, cancel: threading.Event
 ) -> Proposal | None:
     """Return a ready proposal if no Python file and no setting has changed since, and its tests pass once more.
 
@@ -87,11 +87,11 @@ def still_true(
 
     Args:
         ready: what was taken.
-        request: what the user asks for now.
+        snapshot: the texts as they are now.
         settings: the user's, now.
         cancel: ends the run.
     """
-    now = index_of(request.snapshot.workspace).state(request.snapshot.overlay())
+    now = index_of(snapshot.workspace).state(snapshot.overlay())
     then = ready.state.files
     if settings != ready.settings or now.files.keys() != then.keys():
         return None

@@ -20,6 +20,8 @@ GENERATE, FIX, FIX_TEST = "Generate with OCI", "Fix with OCI", "Fix failing test
 KINDS = (types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite)
 DIAGNOSTIC_SOURCE = "oci"
 
+_TITLE_CHARS = 60
+
 source_of = Outlines()
 """Returns the outline of a buffer: editors ask again after every key, and at every move of the cursor."""
 
@@ -36,11 +38,16 @@ def code_actions(
     source = source_of(uri, document.source)
     line = params.range.start.line + 1
     found: list[types.CodeAction] = []
+    theirs = [each for each in params.context.diagnostics if _is_theirs(each)]
+    ours = [each for each in params.context.diagnostics if each not in theirs]
 
     def add(
-        title: str, command: str, argument: dict[str, Any], kinds: Sequence[types.CodeActionKind]
+        title: str,
+        command: str,
+        argument: dict[str, Any],
+        kinds: Sequence[types.CodeActionKind],
+        diagnostics: Sequence[types.Diagnostic] = ours,
     ) -> None:
-        diagnostics = params.context.diagnostics
         # With diagnostics it is their fix; a menu of everything lists it once.
         asked = [
             kind for kind in (kinds if diagnostics else kinds[::-1]) if _wanted(kind, params.context.only)
@@ -50,6 +57,9 @@ def code_actions(
             attached = list(diagnostics) if kind is types.CodeActionKind.QuickFix and diagnostics else None
             found.append(_action(server, title, kind, command, {"uri": uri, **argument}, attached))
 
+    if not is_test_file(path):
+        for each in theirs:
+            add(_fix_title(each), "oci.fixDiagnostic", _complaint(each), KINDS[:1], [each])
     if _can_generate(source, path, params.range):
         add(GENERATE, "oci.generate", _lines(params.range), KINDS[1:])
     test = _test_at(source, path, line) or _test_of(params.context.diagnostics)
@@ -57,9 +67,9 @@ def code_actions(
         add(FIX_TEST, "oci.fixTest", {"test": test, "line": line}, KINDS)
     elif is_test_file(path):
         if path.name != "conftest.py" and source.definitions:
-            add(FIX, "oci.fix", {}, KINDS if params.context.diagnostics else KINDS[1:])
+            add(FIX, "oci.fix", {}, KINDS if ours else KINDS[1:])
     elif source.outermost_function(line) is not None:
-        add(FIX, "oci.fix", {"line": line}, KINDS if params.context.diagnostics else KINDS[1:])
+        add(FIX, "oci.fix", {"line": line}, KINDS if ours else KINDS[1:])
     if server.supports("textDocument", "codeAction", "codeActionLiteralSupport"):
         return [*found]
     return [action.command for action in found if action.command]
@@ -111,6 +121,30 @@ def _test_of(diagnostics: Sequence[types.Diagnostic]) -> str:
         ):
             return str(data["test"])
     return ""
+
+
+def _is_theirs(diagnostic: types.Diagnostic) -> bool:
+    """Whether another tool reports an error or a warning."""
+    return diagnostic.source not in (None, "", DIAGNOSTIC_SOURCE) and (
+        diagnostic.severity is None or diagnostic.severity <= types.DiagnosticSeverity.Warning
+    )
+
+
+def _fix_title(diagnostic: types.Diagnostic) -> str:
+    """Name the complaint: there may be several at a line."""
+    message = diagnostic.message if isinstance(diagnostic.message, str) else diagnostic.message.value
+    code = str(diagnostic.code) if diagnostic.code is not None else ""
+    first = " ".join([code, *message.split("\n")[0].split()]).strip()
+    return f"{FIX}: {first if len(first) <= _TITLE_CHARS else first[: _TITLE_CHARS - 1] + '…'}"
+
+
+def _complaint(diagnostic: types.Diagnostic) -> dict[str, Any]:
+    return {
+        "line": diagnostic.range.start.line + 1,
+        "source": diagnostic.source,
+        "code": str(diagnostic.code) if diagnostic.code is not None else "",
+        "message": diagnostic.message if isinstance(diagnostic.message, str) else diagnostic.message.value,
+    }
 
 
 def _action(

@@ -5,19 +5,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from lsp_server.features import ahead, configuration, documents, on_save, progress, proposals, review, work
+from lsp_server.features import (
+    ahead,
+    archive,
+    configuration,
+    documents,
+    on_save,
+    progress,
+    proposals,
+    review,
+    work,
+)
+from lsp_server.features.messages import EXPLANATION, ExplanationPiece, KeptProposal
 from lsp_server.features.narrator import Narrator
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.loop import Cancelled, NothingToFix
-from lsp_server.refine.task import FixRequest, GenerateRequest, Request, TaskError
+from lsp_server.refine.proposal import FeedbackRequest, Proposal
+from lsp_server.refine.task import (
+    Complaint,
+    ComplaintRequest,
+    FixRequest,
+    GenerateRequest,
+    Request,
+    TaskError,
+)
 
 NOT_TRUSTED = "This workspace is not trusted, so its code is not run. Trust it first."
+UNKNOWN = "There is no such proposal any more: ask again."
+Make = Callable[[], Request | FeedbackRequest]
+Do = Callable[[Work, Narrator], Awaitable[str]]
+"""Does what is asked, and returns how it ended, in a sentence."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +86,21 @@ def fix_test(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
         return FixRequest(documents.snapshot(server, root), path, node, line, instruction)
 
     return _start(server, uri, "Fix failing test with OCI", request)
+
+
+def fix_diagnostic(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.fixDiagnostic` {uri, line, source, code?, message}: change what another tool complains of."""
+    argument = _Argument(arguments)
+    uri, line = argument.text("uri"), argument.line("line")
+    if line is None:
+        raise JsonRpcInvalidParams("oci.fixDiagnostic needs a `line`")
+    complaint = Complaint(argument.text("source"), argument.text("code", ""), argument.text("message"), line)
+
+    def request() -> Request:
+        root, path = documents.locate(server, uri)
+        return ComplaintRequest(documents.snapshot(server, root), path, complaint)
+
+    return _start(server, uri, f"Fix what {complaint.tool} reports", request)
 
 
 def run_tests(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
@@ -115,25 +154,121 @@ def fit_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any] | N
     return review.refit(server, _Argument(arguments).text("token"))
 
 
+async def refine_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.refineProposal` {token, feedback}: go on with a proposal in the direction that the user says."""
+    argument = _Argument(arguments)
+    token, feedback = argument.text("token"), argument.text("feedback")
+    earlier = await _kept(server, token)
+    if earlier is None:
+        return _refuse(server, UNKNOWN)
+    root, path = earlier.task.snapshot.workspace, earlier.task.document.path
+
+    def request() -> FeedbackRequest:
+        return FeedbackRequest(documents.snapshot(server, root), earlier, feedback)
+
+    return _start(server, documents.uri_of(root, path), "Refine with feedback", request)
+
+
+async def explain_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.explainProposal` {token}: say why the test failed and what was changed."""
+    token = _Argument(arguments).text("token")
+    proposal = await _kept(server, token)
+    if proposal is None:
+        return _refuse(server, UNKNOWN)
+    uri = documents.uri_of(proposal.task.snapshot.workspace, proposal.task.document.path)
+
+    async def do(started: Work, narrator: Narrator) -> str:
+        loop = asyncio.get_running_loop()
+        narrator.notice("explaining")
+
+        def tell(text: str, done: bool = False) -> None:
+            server.protocol.notify(EXPLANATION, asdict(ExplanationPiece(token, text, done)))
+
+        def listener(piece: str) -> None:
+            if server.reviews:
+                loop.call_soon_threadsafe(tell, piece)
+
+        try:
+            whole = await asyncio.to_thread(
+                work.explain, proposal, server.settings, started.cancel, narrator.notice, listener
+            )
+        finally:
+            if server.reviews:
+                tell("", done=True)
+        if started.cancel.is_set():
+            raise Cancelled
+        if not server.reviews:
+            server.say(whole)
+        return "Explained"
+
+    return _begin(server, uri, "Explain", do)
+
+
+async def list_proposals(server: CompanionServer, *arguments: Any) -> list[dict[str, Any]]:
+    """`oci.proposals` {}: answers with a `KeptProposal` for each of the opened folders, the latest first."""
+    _Argument(arguments)
+    return [
+        asdict(
+            KeptProposal(
+                token=session.id,
+                uri=(root / session.path).as_uri(),
+                target=session.target,
+                created=session.created,
+                verdict=session.verdict,
+                reason=session.reason,
+                decision=session.decision,
+            )
+        )
+        for root, session in await archive.sessions(server)
+    ]
+
+
+async def open_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
+    """`oci.openProposal` {token}: offer a proposal of an earlier session again."""
+    token = _Argument(arguments).text("token")
+    proposal = await _kept(server, token)
+    if proposal is None or proposal.new_text is None:
+        return _refuse(server, UNKNOWN)
+    _give(server, token, proposal)
+    return {"token": token}
+
+
+async def _kept(server: CompanionServer, token: str) -> Proposal | None:
+    try:
+        return await archive.proposal(server, token)
+    except Exception as error:
+        _tell_error(server, "Reading the proposal", error)
+        return None
+
+
 def progress_cancelled(server: CompanionServer, params: types.WorkDoneProgressCancelParams) -> None:
     """Stop the request whose progress the user has cancelled."""
     if (found := server.works.get(str(params.token))) is not None:
         found.cancel.set()
 
 
-def _start(server: CompanionServer, uri: str, title: str, make: Any) -> dict[str, Any]:
+def _start(server: CompanionServer, uri: str, title: str, make: Make) -> dict[str, Any]:
     """Begin to work on a request, or say why not."""
+    try:
+        request = make()
+    except TaskError as error:
+        return _refuse(server, str(error))
+
+    async def do(started: Work, narrator: Narrator) -> str:
+        return await _propose(server, started, request, narrator)
+
+    return _begin(server, uri, title, do)
+
+
+def _begin(server: CompanionServer, uri: str, title: str, do: Do) -> dict[str, Any]:
+    """Begin to do something about a file, or say why not."""
     if not server.trusted:
         return _refuse(server, NOT_TRUSTED)
     if any(w.uri == uri for w in server.works.values()):
         return _refuse(server, "This file is being worked on already. Wait for it, or cancel it.")
-    try:
-        request: Request = make()
-    except TaskError as error:
-        return _refuse(server, str(error))
     started = Work(str(uuid.uuid4()), uri)
     server.works[started.token] = started
-    started.task = asyncio.ensure_future(_work(server, started, title, request))
+    started.task = asyncio.ensure_future(_work(server, started, title, do))
     return {"token": started.token}
 
 
@@ -142,33 +277,15 @@ def _refuse(server: CompanionServer, why: str) -> dict[str, Any]:
     return {"token": None, "message": why}
 
 
-async def _work(server: CompanionServer, started: Work, title: str, request: Request) -> None:
-    """Work on a request to its end, and offer what comes out."""
+async def _work(server: CompanionServer, started: Work, title: str, do: Do) -> None:
+    """Do something to its end, with progress, and tell how it ended."""
     try:
         display = await progress.begin(server, started.token, title)
         ending = "Stopped"
         try:
             await configuration.settled(server)
-            narrator = Narrator(display, asyncio.get_running_loop())
             ahead.stop(server)
-            ready = ahead.take(server, request)
-            proposal = None
-            if ready is not None:
-                narrator.notice("trying a repair that was made ahead")
-                proposal = await asyncio.to_thread(
-                    ahead.still_true, ready, request, server.settings, started.cancel
-                )
-            if proposal is None:
-                proposal = await asyncio.to_thread(
-                    work.propose, request, server.settings, started.cancel, narrator, narrator.notice
-                )
-            if started.cancel.is_set():
-                raise Cancelled
-            ending = proposal.receipt.verdict.reason
-            if server.reviews and proposal.new_text is not None:
-                review.hand_over(server, started.token, proposal)
-            else:
-                _offer(server, started.token, proposals.offer(server, started.token, proposal))
+            ending = await do(started, Narrator(display, asyncio.get_running_loop()))
         except Cancelled:
             server.log(f"{title}: stopped; nothing was changed.")
         except NothingToFix as error:
@@ -183,6 +300,35 @@ async def _work(server: CompanionServer, started: Work, title: str, request: Req
         # Also when the server ends: the thread goes on until it sees this.
         started.cancel.set()
         del server.works[started.token]
+
+
+async def _propose(
+    server: CompanionServer, started: Work, request: Request | FeedbackRequest, narrator: Narrator
+) -> str:
+    """Work on a request, and offer what comes out."""
+    proposal = None
+    ready = None if isinstance(request, FeedbackRequest) else ahead.take(server, request)
+    if ready is not None:
+        narrator.notice("trying a repair that was made ahead")
+        proposal = await asyncio.to_thread(
+            ahead.still_true, ready, request.snapshot, server.settings, started.cancel
+        )
+    if proposal is None:
+        proposal = await asyncio.to_thread(
+            work.propose, request, server.settings, started.cancel, narrator, narrator.notice
+        )
+    if started.cancel.is_set():
+        raise Cancelled
+    _give(server, started.token, proposal)
+    return proposal.receipt.verdict.reason
+
+
+def _give(server: CompanionServer, token: str, proposal: Proposal) -> None:
+    """Let the user decide about a proposal, in the way that the client knows."""
+    if server.reviews and proposal.new_text is not None:
+        review.hand_over(server, token, proposal)
+    else:
+        _offer(server, token, proposals.offer(server, token, proposal))
 
 
 def _offer(server: CompanionServer, token: str, offering: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from lsp_server.features import review
 from lsp_server.features.session import CompanionServer
 from lsp_server.settings import parse
 
@@ -39,6 +40,8 @@ async def initialized(server: CompanionServer, _params: types.InitializedParams)
     tell(server)
     request(server)
     outside.begin(server)
+    if server.reviews:
+        await review.restore(server)
     workspace = server.client_capabilities.workspace
     if (
         workspace

@@ -18,12 +18,17 @@ COMMANDS = (
     "oci.generate",
     "oci.fix",
     "oci.fixTest",
+    "oci.fixDiagnostic",
     "oci.runTests",
     "oci.cancel",
     "oci.applyProposal",
     "oci.acceptProposal",
     "oci.discardProposal",
     "oci.fitProposal",
+    "oci.refineProposal",
+    "oci.explainProposal",
+    "oci.proposals",
+    "oci.openProposal",
 )
 CODE_ACTION_KINDS = ("quickfix", "refactor.rewrite")
 ENCODINGS = ("utf-8", "utf-16", "utf-32")

@@ -12,6 +12,8 @@ PROPOSAL = "oci/proposal"
 """A proposal waits to be accepted or discarded."""
 PROPOSAL_CLOSED = "oci/proposalClosed"
 """A proposal waits no longer."""
+EXPLANATION = "oci/explanation"
+"""A piece of an explanation that was asked for by `oci.explainProposal`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class WaitingProposal:
     """What was proven, one fact a line."""
     problem: str
     """Why it does not fit the file as it is now; empty if it does."""
+    restored: bool
+    """It was made in an earlier session of the editor."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,38 @@ class Decision:
     """Why it was not applied; empty if it was."""
 
 
-NOTIFICATIONS = {PROPOSAL: WaitingProposal, PROPOSAL_CLOSED: ClosedProposal}
+@dataclass(frozen=True)
+class ExplanationPiece:
+    """Why the test failed and what was changed, as far as the model has come."""
+
+    token: str
+    """The proposal's."""
+    text: str
+    """What comes next."""
+    done: bool
+    """Nothing more comes."""
+
+
+@dataclass(frozen=True)
+class KeptProposal:
+    """One of the answer to `oci.proposals`, the latest first."""
+
+    token: str
+    uri: str
+    target: str
+    """Qualified name of the function or class; empty for plain lines."""
+    created: float
+    """Seconds since the epoch."""
+    verdict: str
+    reason: str
+    decision: Literal["waiting", "applied", "discarded"]
+
+
+NOTIFICATIONS = {
+    PROPOSAL: WaitingProposal,
+    PROPOSAL_CLOSED: ClosedProposal,
+    EXPLANATION: ExplanationPiece,
+}
 """What goes to the client unasked."""
-ANSWERS = (Decision,)
+ANSWERS = (Decision, KeptProposal)
 """What goes to the client as the result of a command."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from lsp_server.features import documents
+from lsp_server.features import archive, documents
 from lsp_server.features.edits import rebase, text_edits
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.proposal import Proposal, unified_diff
@@ -48,6 +48,7 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
     if proposal.new_text is None:
         server.say(f"No change to propose. {verdict.reason}", types.MessageType.Warning)
         return
+    archive.keep(server, token, proposal)
     try:
         edit = fit(server, proposal)
         annotates = server.supports("workspace", "workspaceEdit", "changeAnnotationSupport") is not None
@@ -55,6 +56,7 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
         if not (annotates and documents_change):
             if not await _consent(server, proposal, edit):
                 server.proposals.pop(token, None)
+                archive.decide(server, token, proposal, "discarded")
                 return
             edit = fit(server, proposal)  # the user may have typed while the question was open
         await apply(server, token, proposal, edit, annotates=annotates, documents_change=documents_change)
@@ -177,5 +179,6 @@ async def apply(
         reason = f" ({result.failure_reason})" if result.failure_reason else ""
         raise NotApplicable(f"the editor did not take the edit{reason}.")
     server.proposals.pop(token, None)
+    archive.decide(server, token, proposal, "applied")
     note = " The file has changed elsewhere since the tests ran." if edit.rebased else ""
     server.log(f"Applied. {name}.{note}\n{receipt_text(proposal, edit)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from lsp_server.features import documents
+from lsp_server.features import archive, documents
 from lsp_server.features.edits import hunks, lines_of
 from lsp_server.features.messages import (
     PROPOSAL,
@@ -15,17 +15,40 @@ from lsp_server.features.messages import (
     WaitingProposal,
 )
 from lsp_server.features.proposals import Edit, NotApplicable, apply, fit, label, receipt_text
-from lsp_server.features.session import CompanionServer
+from lsp_server.features.session import KEPT_PROPOSALS, CompanionServer
 from lsp_server.refine.proposal import Proposal
 
 UNKNOWN = "It waits no longer: ask again."
 
 
-def hand_over(server: CompanionServer, token: str, proposal: Proposal) -> None:
-    """Give a proposal to the client, where it waits."""
+def hand_over(server: CompanionServer, token: str, proposal: Proposal, *, restored: bool = False) -> None:
+    """Give a proposal to the client, where it waits.
+
+    Args:
+        server: whose client it is.
+        token: what it is known by.
+        proposal: with code.
+        restored: it was made in an earlier session of the editor.
+    """
     for superseded in server.keep(token, proposal):
         _closed(server, superseded, "superseded")
-    server.protocol.notify(PROPOSAL, asdict(_waiting(server, token, proposal)))
+    if not restored:
+        archive.keep(server, token, proposal)
+    server.protocol.notify(PROPOSAL, asdict(_waiting(server, token, proposal, restored=restored)))
+
+
+async def restore(server: CompanionServer) -> None:
+    """Give the client what waited when the editor was closed."""
+    from lsp_server.refine.sessions import SessionsError  # not before the server is up
+
+    try:
+        waiting = await archive.sessions(server, "waiting")
+        for _, session in reversed(waiting[:KEPT_PROPOSALS]):
+            proposal = await archive.proposal(server, session.id)
+            if proposal is not None and session.id not in server.proposals:
+                hand_over(server, session.id, proposal, restored=True)
+    except SessionsError as error:
+        server.log(str(error))
 
 
 def refit(server: CompanionServer, token: str) -> dict[str, Any] | None:
@@ -52,7 +75,8 @@ async def accept(server: CompanionServer, token: str) -> dict[str, Any]:
 
 def discard(server: CompanionServer, token: str) -> None:
     """Let a proposal go."""
-    if server.proposals.pop(token, None) is not None:
+    if (proposal := server.proposals.pop(token, None)) is not None:
+        archive.decide(server, token, proposal, "discarded")
         _closed(server, token, "discarded")
 
 
@@ -62,7 +86,9 @@ def _closed(
     server.protocol.notify(PROPOSAL_CLOSED, asdict(ClosedProposal(token, outcome)))
 
 
-def _waiting(server: CompanionServer, token: str, proposal: Proposal) -> WaitingProposal:
+def _waiting(
+    server: CompanionServer, token: str, proposal: Proposal, *, restored: bool = False
+) -> WaitingProposal:
     task, text = proposal.task, proposal.new_text
     assert text is not None
     try:
@@ -80,6 +106,7 @@ def _waiting(server: CompanionServer, token: str, proposal: Proposal) -> Waiting
         verified=proposal.verified and not edit.rebased,
         receipt=tuple(receipt_text(proposal, edit).splitlines()),
         problem=problem,
+        restored=restored,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,9 @@ class CompanionServer(LanguageServer):
         self.ready: Ready | None = None
         """The latest repair that was made unasked."""
 
+        self.archivist = ThreadPoolExecutor(1, thread_name_prefix="archive")
+        """Writes proposals down, one after the other."""
+
         self.shut_down = False
         """The client has asked for `shutdown`."""
         self.leaving = False
@@ -132,5 +136,6 @@ class CompanionServer(LanguageServer):
         self.cancel_all()
         if self.outside is not None:
             self.outside.close()
+        self.archivist.shutdown()
         for folder in self.temporary:
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,14 +14,14 @@ from lsp_server.settings import Settings
 if TYPE_CHECKING:
     from lsp_server.engine.protocol import Engine
     from lsp_server.refine.events import Listener
-    from lsp_server.refine.proposal import Proposal
+    from lsp_server.refine.proposal import FeedbackRequest, Proposal
     from lsp_server.refine.task import Request
     from runner.request import TestRequest
     from runner.warm import WarmProcesses
 
 
 def propose(
-    request: Request,
+    request: Request | FeedbackRequest,
     settings: Settings,
     cancel: threading.Event,
     listener: Listener,
@@ -43,7 +43,8 @@ def propose(
         TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
     """
     # Loaded with the first request: the server itself has to be up at once.
-    from lsp_server.refine.loop import Options, refine
+    from lsp_server.refine.loop import Options, refine, refine_further
+    from lsp_server.refine.proposal import FeedbackRequest
 
     tests = test_request(request.snapshot.workspace, settings)
     options = Options(
@@ -54,9 +55,44 @@ def propose(
         test_args=tests.test_args,
         limits=tests.limits,
         sandbox=tests.sandbox,
+        tools=settings.tools,
         warm=warm_processes(),
     )
-    return refine(request, choose_engine(settings, notice, background=background), options, cancel, listener)
+    engine = choose_engine(settings, notice, background=background)
+    if isinstance(request, FeedbackRequest):
+        return refine_further(request, engine, options, cancel, listener)
+    return refine(request, engine, options, cancel, listener)
+
+
+def explain(
+    proposal: Proposal,
+    settings: Settings,
+    cancel: threading.Event,
+    notice: Callable[[str], None],
+    listener: Callable[[str], None],
+) -> str:
+    """Have the model explain a proposal; blocks for as long as that takes.
+
+    Args:
+        proposal: with code.
+        settings: the user's.
+        cancel: ends it.
+        notice: told what is being waited for.
+        listener: told each piece as it comes.
+
+    Returns:
+        The whole of it.
+
+    Raises:
+        TaskError, EngineError, UnknownModel: it cannot be had.
+    """
+    from lsp_server.refine.explain import explain
+
+    whole = ""
+    for piece in explain(proposal, choose_engine(settings, notice), cancel):
+        whole += piece
+        listener(piece)
+    return whole
 
 
 def test_request(workspace: Path, settings: Settings) -> TestRequest:
@@ -152,8 +188,9 @@ def is_told(error: Exception) -> bool:
     from lsp_server.models.catalog import UnknownModel
     from lsp_server.models.store import ModelError
     from lsp_server.refine.loop import NothingToFix
+    from lsp_server.refine.sessions import SessionsError
     from lsp_server.refine.task import TaskError
     from runner.errors import RunnerError
 
-    told = EngineError | ModelError | UnknownModel | NothingToFix | TaskError | RunnerError
+    told = EngineError | ModelError | UnknownModel | NothingToFix | SessionsError | TaskError | RunnerError
     return isinstance(error, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections import defaultdict
@@ -12,6 +13,7 @@ from pathlib import PurePosixPath
 from lsp_server.refine.discover import is_test_code
 from lsp_server.refine.source import Definition, Region, Source
 from lsp_server.refine.task import (
+    ComplaintRequest,
     Document,
     FixRequest,
     GenerateRequest,
@@ -221,6 +223,47 @@ def locate_generate(
         wanted=Wanted(wanted, uncollected),
         instruction=request.instruction,
     )
+
+
+def locate_complaint(request: ComplaintRequest, tests: tuple[str, ...]) -> Task:
+    """Return the function around the line that a tool complains of, else the statement.
+
+    Args:
+        request: what is asked.
+        tests: pytest arguments of the tests that go with the file.
+
+    Raises:
+        TaskError: the file cannot be read.
+    """
+    document = request.snapshot.document(request.path)
+    source = Source(document.text)
+    line = request.complaint.line
+    around = source.outermost_function(line)
+    return Task(
+        kind="fix",
+        snapshot=request.snapshot,
+        document=document,
+        region=around.region if around is not None else _statement(source, line),
+        tests=tests,
+        wanted=Wanted(),
+        instruction=request.instruction,
+        complaint=request.complaint,
+    )
+
+
+def _statement(source: Source, line: int) -> Region:
+    """Return the lines of the innermost statement around a line, by indentation where the text does not parse."""
+    try:
+        nodes = [each for each in ast.walk(ast.parse(source.text)) if isinstance(each, ast.stmt)]
+    except (SyntaxError, ValueError):
+        return source.indentation_block(line)
+    around = [each for each in nodes if each.lineno <= line <= (each.end_lineno or each.lineno)]
+    if not around:
+        return source.indentation_block(line)
+    inner = max(around, key=lambda each: each.lineno)
+    if isinstance(getattr(inner, "body", None), list):  # the head of a class or a block
+        return Region(line, line)
+    return Region(inner.lineno, inner.end_lineno or inner.lineno)
 
 
 def region_to_generate(source: Source, request: GenerateRequest) -> Region:

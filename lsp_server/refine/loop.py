@@ -6,14 +6,15 @@ import ast
 import difflib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lsp_server.engine.protocol import Engine, Message, Sampling
 from lsp_server.refine import prompt
 from lsp_server.refine.budget import Budget
-from lsp_server.refine.discover import tests_for
+from lsp_server.refine.complaint import Asked
+from lsp_server.refine.discover import is_test_code, tests_for
 from lsp_server.refine.events import (
     AskedAgain,
     BaselineDone,
@@ -27,12 +28,18 @@ from lsp_server.refine.events import (
     TestsStarted,
 )
 from lsp_server.refine.judge import confirm, harness_reach, judge
-from lsp_server.refine.locate import locate_fix, locate_generate, matching, region_to_generate
-from lsp_server.refine.proposal import Proposal, Receipt, Round, Verdict, VerdictKind
+from lsp_server.refine.locate import (
+    locate_complaint,
+    locate_fix,
+    locate_generate,
+    matching,
+    region_to_generate,
+)
+from lsp_server.refine.proposal import FeedbackRequest, Proposal, Receipt, Round, Verdict, VerdictKind
 from lsp_server.refine.reply import NoCode, code_of, is_answered
-from lsp_server.refine.source import Source
+from lsp_server.refine.source import Region, Source
 from lsp_server.refine.splice import Spliced, splice
-from lsp_server.refine.task import FixRequest, Request, Task, TaskError
+from lsp_server.refine.task import ComplaintRequest, Document, FixRequest, Request, Task, TaskError
 from runner.report import Outcome, Report, Stop
 from runner.request import Limits, Sandboxing, TestRequest, Trace
 from runner.run import run_tests
@@ -62,6 +69,8 @@ class Options:
     test_args: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Commands that run tools again, by the name that their diagnostics have."""
     warm: WarmProcesses | None = None
     """Processes that runs of candidates are forked from; the baseline and what confirms a verdict never are."""
 
@@ -93,25 +102,59 @@ def refine(
         EngineError, RunnerError: the model or the tests cannot be run; the message says what mends it.
     """
     work = _Refinement(request, engine, options, cancel, listener)
-    task, baseline = work.prepare()
+    task, baseline = work.prepare(request)
     listener(TargetFound(task))
-    rounds: list[Round] = []
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
-    conversation = _Conversation(prompt.first_turn(task, baseline, budget), budget)
-    while not work.finished(rounds, conversation):
-        listener(RoundStarted(len(rounds) + 1, options.rounds))
-        rounds.append(work.round(task, baseline, conversation, len(rounds) + 1))
-        listener(RoundDone(rounds[-1]))
-        conversation.follow(rounds[-1], task)
-    return work.propose(task, baseline, rounds)
+    first = prompt.first_turn(task, baseline, budget)
+    return work.rounds(task, baseline, _Conversation(first, budget, prompt.same_code(task)))
+
+
+def refine_further(
+    request: FeedbackRequest,
+    engine: Engine,
+    options: Options,
+    cancel: threading.Event,
+    listener: Listener,
+) -> Proposal:
+    """Go on with a proposal's conversation in the direction that the user says; the tests still decide.
+
+    Args:
+        request: the proposal, the user's words, and the texts as they are now.
+        engine: as `refine` has it, and all further ones.
+        options: as many rounds again.
+        cancel: as `refine` has it.
+        listener: as `refine` has it.
+
+    Returns:
+        A proposal of its own: the best of the new rounds, with the earlier ones in front of them.
+
+    Raises:
+        TaskError: there is nothing to go on with, or the place was changed meanwhile.
+        NothingToFix: the tests that failed pass now.
+        Cancelled, EngineError, RunnerError: as `refine` has it.
+    """
+    earlier = request.proposal
+    if (done := earlier.best) is None or not request.feedback.strip():
+        raise TaskError("Say in a sentence what should be different about the proposal.")
+    work = _Refinement(request, engine, options, cancel, listener)
+    task, baseline = work.prepare_again(request)
+    listener(TargetFound(task))
+    budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
+    words = prompt.after_words(task, done, request.feedback.strip())
+    first = prompt.next_turn(done.asked, done.reply, words, done.asked[:1], budget)
+    conversation = _Conversation(first, budget, prompt.same_code_despite(request.feedback.strip()))
+    conversation.tried |= {_identity(each.candidate) for each in earlier.rounds if each.candidate is not None}
+    return work.rounds(task, baseline, conversation, earlier.rounds)
 
 
 class _Conversation:
     """The messages so far, and the code that was already tried in them."""
 
-    def __init__(self, first: list[Message], budget: Budget) -> None:
+    def __init__(self, first: list[Message], budget: Budget, same_code: str) -> None:
+        """Take the messages that stay whatever follows, how long all may be, and what is said to the same code."""
         self.first = first
         self.budget = budget
+        self.same_code = same_code
         self.messages = first
         self.tried: set[str] = set()
         self.repeats = 0
@@ -131,29 +174,37 @@ class _Refinement:
     """One request being worked on."""
 
     def __init__(
-        self, request: Request, engine: Engine, options: Options, cancel: threading.Event, listener: Listener
+        self,
+        request: Request | FeedbackRequest,
+        engine: Engine,
+        options: Options,
+        cancel: threading.Event,
+        listener: Listener,
     ) -> None:
-        self.request = request
+        self.snapshot = request.snapshot
         self.engine = engine
         self.options = options
         self.cancel = cancel
         self.listener = listener
         self.started = time.monotonic()
         self.seed = 0
+        self.asked: Asked | None = None
+        """The tool that has complained, if one has."""
         self.importing = 0.0
         """Seconds of the baseline that were none of its tests'."""
 
-    def prepare(self) -> tuple[Task, Report]:
+    def prepare(self, request: Request) -> tuple[Task, Report]:
         """Run the baseline, find the target, and return the task."""
-        request = self.request
         if request.path.suffix != ".py":
             raise TaskError(f"{request.path} is not a Python source file, so it is left alone.")
         document = request.snapshot.document(request.path)
+        if isinstance(request, ComplaintRequest):
+            return self._prepare_complaint(request)
         if not isinstance(request, FixRequest):
             # Before any test runs: is there something to write at all?
             region_to_generate(Source(document.text), request)
-        tests = self._tests()
-        baseline, traced = self._baseline(tests)
+        tests = _tests(request)
+        baseline, traced = self._baseline(request, tests)
         if isinstance(request, FixRequest):
             task = locate_fix(request, tests, baseline, traced)
         else:
@@ -169,15 +220,63 @@ class _Refinement:
             self.listener(BaselineDone(baseline))
         return task, baseline
 
-    def _baseline(self, tests: tuple[str, ...]) -> tuple[Report, Report]:
-        """Run the tests on the file as it is, then once more with the lines that they execute."""
-        request = self.request
-        arguments, doctests = (tests, ()) if tests else ((str(request.path),), (request.path,))
+    def _prepare_complaint(self, request: ComplaintRequest) -> tuple[Task, Report]:
+        """Run the tests of the file as it is, and the tool that has complained of it."""
+        tests = tests_for(request.snapshot, request.path)
+        if is_test_code(request.path, tests):
+            raise TaskError(f"{request.path} belongs to the tests, which are not changed.")
+        baseline = self._as_it_is(tests, request.path)
+        task = locate_complaint(request, tests)
+        self._ask(task)
+        return task, baseline
+
+    def _ask(self, task: Task) -> None:
+        """Let the tool that has complained say what it says of the file as it is."""
+        if task.complaint is None:
+            return
+        how = TestRequest(
+            self.snapshot.workspace,
+            (),
+            self.options.interpreter,
+            files=self.snapshot.overlay(),
+            limits=self.options.limits,
+            sandbox=self.options.sandbox,
+        )
+        self.asked = Asked(task.complaint, task.document.path, how, self.options.tools, self.cancel)
+        self._check_cancelled()
+        if not self.asked.complains:
+            raise NothingToFix(f"{task.complaint.tool} does not report {task.complaint.text}.")
+
+    def prepare_again(self, request: FeedbackRequest) -> tuple[Task, Report]:
+        """Run the baseline of a proposal's task as the texts are now, and return the task."""
+        task = request.proposal.task
+        document = request.snapshot.document(task.document.path)
+        region = _moved(task, document)
+        baseline = self._as_it_is(task.tests, document.path)
+        if task.wanted and not (task.wanted.ids & baseline.failed or baseline.collection_errors):
+            raise NothingToFix("The tests that failed pass now, without the proposal.")
+        task = replace(
+            task,
+            snapshot=request.snapshot,
+            document=document,
+            region=region,
+            wanted=replace(task.wanted, ids=task.wanted.ids - baseline.passed),
+        )
+        self._ask(task)
+        return task, baseline
+
+    def _as_it_is(self, tests: tuple[str, ...], path: PurePosixPath) -> Report:
+        """Run the tests, or the doctests of a file that has none, on the texts as they are."""
         self.listener(BaselineStarted(tests))
-        baseline = self._run(arguments, doctests=doctests, forked=False)
+        baseline = self._run(tests or (str(path),), doctests=() if tests else (path,), forked=False)
         self.importing = baseline.seconds - sum(result.seconds for result in baseline.results.values())
         self.listener(BaselineDone(baseline))
         self._must_end(baseline)
+        return baseline
+
+    def _baseline(self, request: Request, tests: tuple[str, ...]) -> tuple[Report, Report]:
+        """Run the tests on the file as it is, then once more with the lines that they execute."""
+        baseline = self._as_it_is(tests, request.path)
         if isinstance(request, FixRequest):
             if not tests and not baseline.failed and not baseline.collection_errors:
                 raise TaskError(
@@ -185,6 +284,7 @@ class _Refinement:
                     "Write one, or name it: PATH::TEST."
                 )
             self._must_fail(request, baseline)
+        arguments, doctests = (tests, ()) if tests else ((str(request.path),), (request.path,))
         return baseline, self._run(arguments, doctests=doctests, trace="lines", forked=False)
 
     def _must_end(self, baseline: Report) -> None:
@@ -195,7 +295,20 @@ class _Refinement:
                 "or allow more (--run-timeout, oci.runTimeout)."
             )
 
-    def finished(self, rounds: Sequence[Round], conversation: _Conversation) -> bool:
+    def rounds(
+        self, task: Task, baseline: Report, conversation: _Conversation, earlier: Sequence[Round] = ()
+    ) -> Proposal:
+        """Go through the rounds, and return the best of them as a proposal."""
+        rounds: list[Round] = []
+        while not self._finished(rounds, conversation):
+            number = len(earlier) + len(rounds) + 1
+            self.listener(RoundStarted(number, len(earlier) + self.options.rounds))
+            rounds.append(self._round(task, baseline, conversation, number))
+            self.listener(RoundDone(rounds[-1]))
+            conversation.follow(rounds[-1], task)
+        return self._propose(task, baseline, rounds, earlier)
+
+    def _finished(self, rounds: Sequence[Round], conversation: _Conversation) -> bool:
         """Say whether the loop has come to its end."""
         if not rounds:
             return False
@@ -206,7 +319,7 @@ class _Refinement:
             or time.monotonic() - self.started >= self.options.time_limit
         )
 
-    def round(self, task: Task, baseline: Report, conversation: _Conversation, number: int) -> Round:
+    def _round(self, task: Task, baseline: Report, conversation: _Conversation, number: int) -> Round:
         """Ask for replies until one is verified or the round's candidates are spent; return the best of them."""
         attempts: list[Round] = []
         for index in range(self.options.candidates):
@@ -217,7 +330,9 @@ class _Refinement:
                 break
         return max(attempts, key=_merit)
 
-    def propose(self, task: Task, baseline: Report, rounds: Sequence[Round]) -> Proposal:
+    def _propose(
+        self, task: Task, baseline: Report, rounds: Sequence[Round], earlier: Sequence[Round]
+    ) -> Proposal:
         """Return the best round as a proposal with its receipt."""
         best = max(rounds, key=_merit)
         report = best.report or baseline
@@ -234,7 +349,7 @@ class _Refinement:
             verdict=best.verdict,
             tests_before=(len(baseline.passed), len(baseline.results)),
             tests_after=(len(report.passed), len(report.results)),
-            rounds=len(rounds),
+            rounds=len(earlier) + len(rounds),
             seconds=time.monotonic() - self.started,
             isolation=report.isolation,
             model=self.engine.model,
@@ -242,7 +357,8 @@ class _Refinement:
             executed_lines=best.executed_lines,
             notes=tuple(notes),
         )
-        return Proposal(task, baseline, tuple(rounds), best.candidate if showable else None, receipt)
+        new_text = best.candidate if showable else None
+        return Proposal(task, baseline, (*earlier, *rounds), new_text, receipt)
 
     def _attempt(
         self, task: Task, baseline: Report, conversation: _Conversation, number: int, sampling: Sampling
@@ -252,7 +368,7 @@ class _Refinement:
         done = self._answered(task, baseline, conversation, conversation.messages, number, sampling)
         if done.repeated:
             self.listener(AskedAgain())
-            messages = prompt.ask_again(conversation.first, task, prompt.same_code(task))
+            messages = prompt.ask_again(conversation.first, task, conversation.same_code)
             sampling = replace(SAMPLED, seed=self._next_seed())
             done = self._answered(task, baseline, conversation, messages, number, sampling)
         conversation.repeats += done.repeated
@@ -278,7 +394,7 @@ class _Refinement:
             verdict = Verdict(
                 VerdictKind.REJECTED, "The reply has the same code as before, so it was not run again."
             )
-            told = prompt.same_code(task)
+            told = conversation.same_code
             return Round(number, reply, spliced.text, None, verdict, told, tuple(messages), repeated=True)
         conversation.tried.add(identity)
         reach = harness_reach(task.document.text, spliced.text)
@@ -311,6 +427,9 @@ class _Refinement:
             # What only a fork breaks is nothing that the candidate broke.
             report = self._run(tests, overlay, expected, limits=limits, doctests=doctests, forked=False)
             verdict = judge(baseline, report, task.wanted, checks)
+        if self.asked is not None:
+            verdict = self.asked.judge(spliced.text, task.document.text, verdict, report)
+            self._check_cancelled()
         changed = _changed_lines(task.document.text, spliced.text)
         executed: frozenset[int] = frozenset()
         if verdict.kind is VerdictKind.VERIFIED and report.isolation == "off":
@@ -330,7 +449,14 @@ class _Refinement:
                     tests, overlay, expected, forked=False
                 )  # tracing alone may have been too slow
             verdict = confirm(verdict, report, again)
-        feedback = "" if verdict.kind in DONE else prompt.after_failure(task, report)
+        feedback = ""
+        if verdict.kind not in DONE:
+            by_tool = self.asked is not None and not verdict.broken and not report.collection_errors
+            feedback = (
+                prompt.after_complaint(task, verdict.reason)
+                if by_tool
+                else prompt.after_failure(task, report)
+            )
         return Round(
             number=number,
             reply=reply,
@@ -382,10 +508,10 @@ class _Refinement:
             limits = replace(limits, test_seconds=min(limits.test_seconds, enough))
         report = run_tests(
             TestRequest(
-                workspace=self.request.snapshot.workspace,
+                workspace=self.snapshot.workspace,
                 tests=tests,
                 interpreter=self.options.interpreter,
-                files={**self.request.snapshot.overlay(), **(overlay or {})},
+                files={**self.snapshot.overlay(), **(overlay or {})},
                 expected=expected,
                 trace=trace,
                 doctest_modules=doctests,
@@ -400,12 +526,6 @@ class _Refinement:
         )
         self._check_cancelled()
         return report
-
-    def _tests(self) -> tuple[str, ...]:
-        request = self.request
-        if isinstance(request, FixRequest) and request.test:
-            return (request.test.partition("::")[0],)
-        return tests_for(request.snapshot, request.path)
 
     def _must_fail(self, request: FixRequest, baseline: Report) -> None:
         """Refuse a request whose tests pass, do not exist, or could not be run."""
@@ -432,6 +552,24 @@ class _Refinement:
     def _next_seed(self) -> int:
         self.seed += 1
         return self.seed
+
+
+def _tests(request: Request) -> tuple[str, ...]:
+    if isinstance(request, FixRequest) and request.test:
+        return (request.test.partition("::")[0],)
+    return tests_for(request.snapshot, request.path)
+
+
+def _moved(task: Task, document: Document) -> Region:
+    """Return where a task's region is in a text that may have changed around it."""
+    source, region = Source(task.document.text), task.region
+    if document.text == task.document.text:
+        return region
+    segment = source.segment(region.start, region.end)
+    if not segment.strip() or document.text.count(segment) != 1:
+        raise TaskError(f"{document.path} was changed in the same place meanwhile: ask anew.")
+    start = document.text[: document.text.index(segment)].count("\n") + 1
+    return replace(region, start=start, end=start + region.end - region.start)
 
 
 _RANK = {

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from lsp_server.engine.protocol import REPLY_TOKENS, Message
 from lsp_server.refine.budget import BYTES_PER_TOKEN, Budget
 from lsp_server.refine.discover import node_ids
-from lsp_server.refine.feedback import HEAD, cut, execution_result
+from lsp_server.refine.feedback import BUDGET, HEAD, cut, execution_result
+from lsp_server.refine.proposal import Round
 from lsp_server.refine.source import Definition, Source
 from lsp_server.refine.task import Task, TaskError
 from runner.report import Report
@@ -41,7 +42,9 @@ def first_turn(task: Task, baseline: Report, budget: Budget) -> list[Message]:
     reserve = reply_tokens(task) + FOLLOW_UP
     for context, length in _contexts(task, source):
         parts = [_question(task, source), context]
-        if task.kind == "fix":
+        if task.complaint is not None:
+            parts.append(f"{HEAD}{task.document.path}:{task.complaint.line}: {task.complaint.text}")
+        elif task.kind == "fix":
             parts.append(HEAD + execution_result(baseline, task.wanted.ids))
         if task.instruction:
             parts.append(f"Instruction: {cut(task.instruction, length)}")
@@ -87,6 +90,25 @@ def after_failure(task: Task, report: Report) -> str:
     return f"{HEAD}{execution_result(report, task.wanted.ids)}\n\nCorrect the code. {_form(task)}"
 
 
+def after_complaint(task: Task, reason: str) -> str:
+    """Return the user turn that follows a candidate whose tests pass, but not the tool that has complained.
+
+    Args:
+        task: what is asked for.
+        reason: what the tool says now.
+    """
+    return f"{HEAD}{cut(reason, BUDGET)}\n\nCorrect the code. {_form(task)}"
+
+
+def after_words(task: Task, done: Round, words: str) -> str:
+    """Return the user turn that says what a human wants of a round's code, in their own words as in training.
+
+    What its tests said comes first if they did not prove it: the model has not been told yet.
+    """
+    told = [HEAD + execution_result(done.report, task.wanted.ids)] if done.feedback and done.report else []
+    return "\n\n".join([*told, words, _form(task)])
+
+
 def ask_again(first: Sequence[Message], task: Task, reason: str) -> list[Message]:
     """Return the conversation that follows a reply which was not run: the first question, and why it is put again.
 
@@ -109,6 +131,11 @@ def same_code(task: Task) -> str:
     )
 
 
+def same_code_despite(words: str) -> str:
+    """Return the reason for asking again after a reply with code that a human has just asked to change."""
+    return f"You have answered this already, with the same code. It has to change: {words}"
+
+
 def reply_tokens(task: Task) -> int:
     """Return how many tokens a reply may have: a few sentences, and the target written out with room to grow."""
     source = Source(task.document.text)
@@ -118,6 +145,9 @@ def reply_tokens(task: Task) -> int:
 
 def _question(task: Task, source: Source) -> str:
     name, path = task.region.name, task.document.path
+    if task.complaint is not None:
+        where = f"the {_kind(source, name)} `{name}`" if name else "the given lines"
+        return f"{task.complaint.tool} reports an error in {where} of `{path}`. Correct it, and change nothing else."
     if task.kind == "fix":
         if not name:
             return f"`{path}` has an error at line {task.region.start}, so its tests fail. Correct it."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lsp_server.engine.protocol import Message
-from lsp_server.refine.task import Task
+from lsp_server.refine.task import Snapshot, Task
 from runner.report import Report
 
 
@@ -115,12 +115,29 @@ class Proposal:
         """Whether the tests have proven it."""
         return self.receipt.verdict.kind is VerdictKind.VERIFIED
 
+    @property
+    def best(self) -> Round | None:
+        """The round whose candidate is offered; None if none is."""
+        shown = (r for r in reversed(self.rounds) if r.candidate == self.new_text and r.report is not None)
+        return next(shown, None) if self.new_text is not None else None
+
     def diff(self) -> str:
         """Return a unified diff of the file, empty if there is nothing to propose."""
         if self.new_text is None:
             return ""
         path = str(self.task.document.path)
         return unified_diff(self.task.document.text, self.new_text, path)
+
+
+@dataclass(frozen=True)
+class FeedbackRequest:
+    """Go on with a proposal in the direction that the user says."""
+
+    snapshot: Snapshot
+    """The texts as they are now."""
+    proposal: Proposal
+    feedback: str
+    """In the user's own words."""
 
 
 def unified_diff(before: str, after: str, path: str) -> str:

@@ -102,7 +102,35 @@ class GenerateRequest:
     instruction: str = ""
 
 
-Request = FixRequest | GenerateRequest
+@dataclass(frozen=True)
+class Complaint:
+    """What another tool reports of a line."""
+
+    tool: str
+    """As its diagnostics name it: `Ruff`, `mypy`."""
+    code: str
+    """Such as `F821`; empty if it has none."""
+    message: str
+    line: int
+    """From 1."""
+
+    @property
+    def text(self) -> str:
+        """Code and message, in one line."""
+        return " ".join(f"{self.code} {self.message}".split()).rstrip(".")
+
+
+@dataclass(frozen=True)
+class ComplaintRequest:
+    """Change a place so that a tool no longer complains of it."""
+
+    snapshot: Snapshot
+    path: PurePosixPath
+    complaint: Complaint
+    instruction: str = ""
+
+
+Request = FixRequest | GenerateRequest | ComplaintRequest
 
 
 @dataclass(frozen=True)
@@ -131,3 +159,5 @@ class Task:
     """pytest arguments: the files and ids that are run on each candidate."""
     wanted: Wanted
     instruction: str = ""
+    complaint: Complaint | None = None
+    """What another tool reports, and should not any more."""

@@ -39,7 +39,10 @@ def launch(
     """
     workspace = request.workspace.resolve()
     environment = show.environment(interpreter, _HOME_AT, "/tmp")
-    made = Launch("bubblewrap", [], workspace, environment, list(descriptors), counts_processes=_ucounts())
+    driver = [str(interpreter.executable), "-X", "faulthandler", f"{_INSIDE_AT}/driver.py"]
+    made = Launch(
+        "bubblewrap", [], driver, workspace, environment, list(descriptors), counts_processes=_ucounts()
+    )
     arguments = [
         *_namespaces(request.sandbox.network),
         *_root(request.sandbox.network, made.descriptors),
@@ -62,10 +65,7 @@ def launch(
     options = _memory_file(
         b"".join(os.fsencode(argument) + b"\0" for argument in arguments), made.descriptors
     )
-    made.command = [
-        *(str(bwrap), "--args", str(options), "--"),
-        *(str(interpreter.executable), "-X", "faulthandler", f"{_INSIDE_AT}/driver.py"),
-    ]
+    made.wrapper = [str(bwrap), "--args", str(options), "--"]
     return made
 
 

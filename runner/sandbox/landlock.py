@@ -59,10 +59,8 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
     driver = [str(interpreter.executable), "-X", "faulthandler", str(INSIDE / "driver.py")]
     return Launch(
         level="landlock",
-        command=[
-            *(sys.executable, "-I", "-S", "-c", _BOOT, str(INSIDE.parents[1])),
-            *(json.dumps(policy), *driver),
-        ],
+        wrapper=[sys.executable, "-I", "-S", "-c", _BOOT, str(INSIDE.parents[1]), json.dumps(policy)],
+        program=driver,
         workspace=workspace,
         environment=show.environment(interpreter, str(temporary / "home"), str(temporary / "tmp")),
         descriptors=list(descriptors),

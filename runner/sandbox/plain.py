@@ -25,7 +25,8 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
     driver = [str(interpreter.executable), "-X", "faulthandler", str(INSIDE / "driver.py")]
     return Launch(
         level="off",
-        command=[sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py")), *driver],
+        wrapper=[sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))],
+        program=driver,
         workspace=workspace,
         environment={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         descriptors=list(descriptors),

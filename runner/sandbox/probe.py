@@ -122,7 +122,7 @@ def _try_landlock() -> str | None:
 
         def launch(request: TestRequest) -> Launch:
             made = landlock.launch(request, cat)
-            made.command[made.command.index("/bin/cat") :] = ["/bin/cat", str(secret)]
+            made.program = ["/bin/cat", str(secret)]
             return made
 
         said = _try_launch(launch)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from lsp_server.models import store
+from lsp_server.refine.sessions import Sessions
 from tests.protocol.editor import Editor
 from tests.protocol.endpoint import Endpoint, fenced
 
@@ -48,6 +50,23 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def own_home(
+    request: pytest.FixtureRequest,
+    project: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
+    """A companion home of the test's own; with the real model it is the user's, where nothing of the test stays."""
+    if hasattr(request.module, "local_model"):
+        yield store.home()
+        Sessions(project).purge()
+        return
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv(store.HOME_VARIABLE, str(home))
+    yield home
+
+
+@pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     """A model that repairs the project at its first try."""
     scripted = Endpoint(RIGHT)
@@ -56,14 +75,14 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture
-def settings(endpoint: Endpoint) -> dict[str, Any]:
+def settings(endpoint: Endpoint, own_home: Path) -> dict[str, Any]:
     """The user's settings: the scripted endpoint, and tests that start fast."""
     off = [a for p in ("hypothesispytest", "asyncio", "pytest-lsp", "anyio") for a in ("-p", f"no:{p}")]
     return {"endpoint": endpoint.url, "interpreter": sys.executable, "testArgs": off, "testTimeout": 2}
 
 
 @pytest_asyncio.fixture
-async def editor() -> AsyncIterator[Editor]:
+async def editor(own_home: Path) -> AsyncIterator[Editor]:
     """An editor whose server ends with the test."""
     opened = Editor()
     yield opened

@@ -93,9 +93,10 @@ async def test_with_diagnostics(editor: Editor, project: Path) -> None:
     uri = editor.open(project / "code.py", CODE)
     place = types.Range(types.Position(8, 0), types.Position(8, 5))
     theirs = types.Diagnostic(place, "wrong type", source="mypy")
-    (action,) = await editor.actions(uri, 8, diagnostics=[theirs])
-    assert (action["title"], action["kind"]) == (FIX, "quickfix")
+    action, other = await editor.actions(uri, 8, diagnostics=[theirs])
+    assert (action["title"], action["kind"]) == (f"{FIX}: wrong type", "quickfix")
     assert [d["message"] for d in action["diagnostics"]] == ["wrong type"]
+    assert (other["title"], other["kind"]) == (FIX, "refactor.rewrite")
     ours = types.Diagnostic(place, "test_done fails", source="oci", data={"test": "test_code.py::test_done"})
     (action,) = await editor.actions(uri, 8, diagnostics=[ours])
     assert (action["title"], action["kind"]) == (FIX_TEST, "quickfix")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lsprotocol import types
 
-from lsp_server.features.messages import PROPOSAL, PROPOSAL_CLOSED
-from tests.protocol.conftest import CALC, WRONG
+from lsp_server.features.messages import EXPLANATION, PROPOSAL, PROPOSAL_CLOSED
+from tests.protocol.conftest import CALC, RIGHT, WRONG
 from tests.protocol.editor import Editor, plain
-from tests.protocol.endpoint import Endpoint
+from tests.protocol.endpoint import Endpoint, fenced
 
 FIXED = CALC.replace("a - b", "a + b")
 REVIEWS = {"proposals": True}
@@ -23,6 +25,8 @@ class Reviewer(Editor):
         super().__init__()
         self.waiting: list[dict[str, Any]] = []
         self.closed: list[dict[str, Any]] = []
+        self.explained: list[dict[str, Any]] = []
+        self.feature(EXPLANATION)(lambda message: self.explained.append(plain(message)))
         self.feature(PROPOSAL)(lambda message: self.waiting.append(plain(message)))
         self.feature(PROPOSAL_CLOSED)(lambda message: self.closed.append(plain(message)))
 
@@ -41,8 +45,9 @@ def editor() -> Reviewer:
 @pytest.fixture(autouse=True)
 async def ended(editor: Reviewer) -> Any:
     yield
-    await editor.shutdown_session()
-    await editor.stop()
+    if not editor.stopped:
+        await editor.shutdown_session()
+        await editor.stop()
 
 
 async def test_it_waits_until_it_is_accepted(
@@ -123,3 +128,111 @@ async def test_what_is_not_verified_waits_as_that(
     proposal = await editor.proposal()
     assert not proposal["verified"]
     assert "NOT VERIFIED" in proposal["label"]
+
+
+SHORTER = fenced("def add(a, b):\n    return sum((a, b))")
+
+
+async def test_refined_with_the_user_s_words(
+    editor: Reviewer, project: Path, settings: dict[str, Any], endpoint: Endpoint
+) -> None:
+    endpoint.replies = [RIGHT, SHORTER]
+    await editor.start(project, settings=settings, options=REVIEWS)
+    calc = editor.open(project / "calc.py")
+    first = (await editor.command("oci.fix", uri=calc))["token"]
+    await editor.proposal()
+    second = (await editor.command("oci.refineProposal", token=first, feedback="Use sum."))["token"]
+    refined = await editor.proposal()
+    assert refined["token"] == second != first
+    assert refined["verified"]
+    assert refined["text"] == CALC.replace("a - b", "sum((a, b))")
+    assert refined["label"] == "OCI verified: 2 of 2 tests pass, 2 rounds"
+    assert "Use sum." in endpoint.asked[-1]["messages"][-1]["content"]
+    # Both wait; the first can still be had.
+    assert (await editor.command("oci.acceptProposal", token=first))["applied"]
+    refused = await editor.command("oci.refineProposal", token=second, feedback="Shorter.")
+    await editor.until(
+        "the refusal", lambda: editor.said("pass now, without the proposal") or editor.said("changed in")
+    )
+    assert refused["token"]
+    unknown = await editor.command("oci.refineProposal", token="none", feedback="Shorter.")
+    assert unknown["token"] is None
+
+
+async def test_explained_as_the_model_writes(
+    editor: Reviewer, project: Path, settings: dict[str, Any], endpoint: Endpoint
+) -> None:
+    endpoint.replies = [RIGHT, "The sign was wrong. I turned it."]
+    await editor.start(project, settings=settings, options=REVIEWS)
+    calc = editor.open(project / "calc.py")
+    token = (await editor.command("oci.fix", uri=calc))["token"]
+    await editor.proposal()
+    working = (await editor.command("oci.explainProposal", token=token))["token"]
+    await editor.until("its end", lambda: editor.explained and editor.explained[-1]["done"])
+    assert {piece["token"] for piece in editor.explained} == {token}
+    assert "".join(piece["text"] for piece in editor.explained).strip() == "The sign was wrong. I turned it."
+    assert len(editor.explained) > 2, "it is streamed"
+    asked = endpoint.asked[-1]["messages"]
+    assert asked[-2]["content"].strip() == RIGHT.strip()
+    assert "why the test failed and what you changed" in asked[-1]["content"]
+    await editor.until("the progress's end", lambda: editor.ended(working))
+    assert editor.steps(working)[-1] == "Explained"
+
+
+async def test_what_waits_is_there_again_in_the_next_session(
+    editor: Reviewer, project: Path, settings: dict[str, Any], endpoint: Endpoint
+) -> None:
+    endpoint.replies = [RIGHT, SHORTER, "Because of the sign."]
+    await editor.start(project, settings=settings, options=REVIEWS)
+    calc = editor.open(project / "calc.py")
+    waits = (await editor.command("oci.fix", uri=calc))["token"]
+    await editor.proposal()
+    discarded = (await editor.command("oci.fix", uri=calc))["token"]
+    await editor.proposal()
+    await editor.command("oci.discardProposal", token=discarded)
+    await editor.shutdown_session()
+    await editor.stop()
+
+    again = Reviewer()
+    try:
+        await again.start(project, settings=settings, options=REVIEWS)
+        restored = await again.proposal()
+        assert (restored["token"], restored["restored"], restored["text"]) == (waits, True, FIXED)
+        assert restored["verified"] and restored["version"] is None
+        kept = await again.command("oci.proposals")
+        assert [(each["token"], each["decision"]) for each in kept] == [
+            (discarded, "discarded"),
+            (waits, "waiting"),
+        ]
+        assert (kept[0]["uri"], kept[0]["target"], kept[0]["verdict"]) == (calc, "add", "verified")
+        assert await again.command("oci.openProposal", token=discarded) == {"token": discarded}
+        reopened = await again.proposal()
+        assert reopened["text"] == CALC.replace("a - b", "sum((a, b))")
+        await again.command("oci.explainProposal", token=waits)
+        await again.until("an explanation", lambda: again.explained and again.explained[-1]["done"])
+        again.open(project / "calc.py")
+        assert (await again.command("oci.acceptProposal", token=waits))["applied"]
+        assert again.text(calc) == FIXED
+        assert not again.waiting
+    finally:
+        await again.shutdown_session()
+        await again.stop()
+
+
+async def test_sessions_are_collected_with_consent_only(
+    editor: Reviewer, project: Path, settings: dict[str, Any], own_home: Path
+) -> None:
+    await editor.start(project, settings=settings, options=REVIEWS)
+    calc = editor.open(project / "calc.py")
+    await editor.command("oci.fix", uri=calc)
+    await editor.command("oci.discardProposal", token=(await editor.proposal())["token"])
+    editor.set_configuration({**settings, "collectSessions": True}, section="oci")
+    editor.workspace_did_change_configuration(types.DidChangeConfigurationParams(settings=None))
+    await editor.command("oci.fix", uri=calc)
+    await editor.command("oci.discardProposal", token=(await editor.proposal())["token"])
+    await editor.shutdown_session()
+    await editor.stop()
+    (file,) = (own_home / "code-feedback").glob("*.jsonl")
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line)["decision"] == "discarded"
+    assert str(project) not in line

@@ -13,8 +13,8 @@ import pytest
 from lsp_server.engine.protocol import Message
 from lsp_server.refine.budget import estimate
 from lsp_server.refine.events import Event, ReplyText, RoundDone, TestsStarted
-from lsp_server.refine.loop import Cancelled, NothingToFix, Options, refine
-from lsp_server.refine.proposal import Proposal, VerdictKind
+from lsp_server.refine.loop import Cancelled, NothingToFix, Options, refine, refine_further
+from lsp_server.refine.proposal import FeedbackRequest, Proposal, VerdictKind
 from lsp_server.refine.task import Document, FixRequest, GenerateRequest, Snapshot, TaskError
 from runner.request import Limits, Sandboxing
 from tests.unit.scripted import ScriptedEngine, fenced
@@ -134,6 +134,67 @@ def test_what_is_asked_keeps_to_what_the_engine_takes(project: Callable[..., Pat
     for messages, _ in engine.asked:
         assert estimate(messages) <= 1500
         assert messages[0].content.startswith("The function `add` in `calc.py` has a bug")
+
+
+def further(
+    folder: Path, earlier: Proposal, words: str, *replies: str, **changes: object
+) -> tuple[Proposal, ScriptedEngine]:
+    """Go on with a proposal."""
+    engine = ScriptedEngine(*replies)
+    request = FeedbackRequest(Snapshot(folder), earlier, words)
+    proposal = refine_further(request, engine, options(**changes), threading.Event(), lambda event: None)
+    return proposal, engine
+
+
+def test_the_user_s_words_go_on_with_the_conversation_and_tests_still_decide(
+    project: Callable[..., Path],
+) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    earlier, _ = fix(folder, "test_calc.py", fenced(RIGHT))
+    shorter = fenced("def add(a, b):\n    return sum((a, b))")
+    proposal, engine = further(folder, earlier, "Use sum.", fenced(RIGHT), fenced(WRONG), shorter)
+    assert proposal.verified
+    assert proposal.new_text == CALC.replace("a - b", "sum((a, b))")
+    assert proposal.receipt.rounds == 3
+    assert [done.number for done in proposal.rounds] == [1, 2, 3]
+    first = engine.asked[0][0]
+    assert [message.role for message in first] == ["user", "assistant", "user"]
+    assert first[1].content.strip() == fenced(RIGHT).strip()
+    assert first[2].content.startswith("Use sum.\n\nGive the complete `add`")
+    # The same code again is not what the user has asked for.
+    assert "with the same code. It has to change: Use sum." in engine.asked[1][0][-1].content
+    assert "assert 6 == 5" in engine.asked[2][0][-1].content
+    assert proposal.best is proposal.rounds[-1]
+
+
+def test_the_user_s_words_come_with_what_the_tests_said_of_an_unproven_round(
+    project: Callable[..., Path],
+) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    earlier, _ = fix(folder, "test_calc.py", fenced(WRONG), rounds=1)
+    assert not earlier.verified
+    proposal, engine = further(folder, earlier, "It should add.", fenced(RIGHT))
+    assert proposal.verified
+    words = engine.asked[0][0][-1].content
+    assert words.startswith("Execution result: \n")
+    assert words.index("assert 6 == 5") < words.index("It should add.")
+
+
+def test_going_on_follows_a_target_that_has_moved_and_refuses_one_that_has_changed(
+    project: Callable[..., Path],
+) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    earlier, _ = fix(folder, "test_calc.py", fenced(RIGHT))
+    moved = '"""Sums."""\n\n' + CALC
+    (folder / "calc.py").write_text(moved)
+    proposal, _ = further(folder, earlier, "Use sum.", fenced("def add(a, b):\n    return sum((a, b))"))
+    assert proposal.verified
+    assert proposal.new_text == moved.replace("a - b", "sum((a, b))")
+    (folder / "calc.py").write_text(CALC.replace("a - b", "b - a"))
+    with pytest.raises(TaskError, match="changed in the same place"):
+        further(folder, earlier, "Use sum.")
+    with pytest.raises(TaskError, match="Say in a sentence"):
+        further(folder, earlier, " ")
 
 
 def test_a_repeated_candidate_is_not_run_but_told_and_asked_again_sampled(

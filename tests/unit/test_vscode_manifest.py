@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -30,7 +30,8 @@ def settings(kind: type[Any] = Settings, prefix: str = "oci") -> Iterator[tuple[
             assert isinstance(hint, type)
             yield from settings(hint, f"{prefix}.{field.name}")
         else:
-            yield f"{prefix}.{field.name}", hint, field.default
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            yield f"{prefix}.{field.name}", hint, default
 
 
 def test_the_same_settings() -> None:
@@ -47,6 +48,11 @@ def test_the_same_types_and_defaults() -> None:
         elif get_origin(hint) is tuple:
             assert (declared["type"], declared["items"]) == ("array", {"type": "string"}), name
             assert declared["default"] == list(default), name
+        elif get_origin(hint) is Mapping:
+            assert (declared["type"], declared["additionalProperties"]) == ("object", {"type": "string"}), (
+                name
+            )
+            assert declared["default"] == default, name
         else:
             assert declared["type"] == names[hint], name
             assert declared["default"] == default, name

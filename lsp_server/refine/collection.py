@@ -1,0 +1,118 @@
+"""Decided sessions in Code-Feedback's form, written with the user's consent: what a model can be tuned with.
+
+https://huggingface.co/datasets/m-a-p/Code-Feedback: `{"id": int, "messages": [{"role": str, "content": str}]}` a line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import filelock
+
+from lsp_server.engine.protocol import Message
+from lsp_server.models.store import home
+from lsp_server.refine.proposal import Proposal
+from lsp_server.refine.sessions import Decision
+
+WORKSPACE, SOMEWHERE, SECRET = "/workspace", "/path/to", "<secret>"
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+_MAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
+_OWN_PATH = re.compile(r"(?:/home|/Users|/root|[A-Za-z]:\\+Users)(?=[/\\])[^\s\"'`,;:)\]}>]*")
+"""A path that says whose machine it is."""
+_LOGIN = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+
+
+def collect(proposal: Proposal, decision: Decision) -> None:
+    """Append a decided session to those of its workspace, with secrets and paths taken out.
+
+    Args:
+        proposal: whose best round's conversation is written.
+        decision: what the user has decided.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if (done := proposal.best) is None:
+        return
+    workspace = proposal.task.snapshot.workspace
+    messages = [*done.asked, Message("assistant", done.reply)]
+    line = {
+        "id": time.time_ns() // 1_000_000,
+        "messages": [{"role": each.role, "content": scrub(each.content, workspace)} for each in messages],
+        "decision": decision,
+        "verdict": proposal.receipt.verdict.kind.value,
+    }
+    _folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = hashlib.sha256(str(workspace).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    file = _folder() / f"{name}.jsonl"
+    with filelock.FileLock(_folder() / ".lock"):
+        file.touch(mode=0o600)
+        with file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def collected() -> Iterator[str]:
+    """Return all that was collected, a JSON text a session."""
+    for file in sorted(_folder().glob("*.jsonl")):
+        yield from file.read_text(encoding="utf-8").splitlines()
+
+
+def purge() -> int:
+    """Delete all that was collected; return how many sessions that were."""
+    count = sum(1 for _ in collected())
+    for file in _folder().glob("*.jsonl"):
+        file.unlink()
+    return count
+
+
+def scrub(text: str, workspace: Path) -> str:
+    """Return a text without what it should not tell: secrets, addresses, logins, and where it was written.
+
+    Args:
+        text: of a conversation.
+        workspace: whose path becomes `/workspace`.
+    """
+    text = _PRIVATE_KEY.sub(SECRET, text)
+    for folder in (workspace, workspace.resolve()):
+        text = text.replace(str(folder), WORKSPACE)
+    text = text.replace(str(Path.home()), SOMEWHERE) if str(Path.home()) != "/" else text
+    text = _LOGIN.sub(SECRET, _OWN_PATH.sub(lambda path: _last(path[0]), text))
+    return _MAIL.sub("someone@example.org", "\n".join(map(_without_secrets, text.split("\n"))))
+
+
+def _last(path: str) -> str:
+    """Return a path with nothing but its name: what a traceback is read for."""
+    return f"{SOMEWHERE}/{PureWindowsPath(path).name}"  # which takes either separator
+
+
+def _without_secrets(line: str) -> str:
+    found: set[str] = set()
+    for plugin in _plugins():
+        secrets = plugin.analyze_line(filename="", line=line, line_number=1)
+        found |= {each.secret_value for each in secrets if each.secret_value}
+    for secret in sorted(found, key=len, reverse=True):
+        line = line.replace(secret, SECRET)
+    return line
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> Sequence[Any]:
+    """Return what knows secrets by their looks; none of them asks anybody whether a secret works."""
+    # Not at the top: it is slow to load, and few have consented.
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+
+    known: Sequence[Any] = list(get_mapping_from_secret_type_to_class().values())
+    return [plugin() for plugin in known]
+
+
+def _folder() -> Path:
+    return home() / "code-feedback"

@@ -1,0 +1,234 @@
+"""Other tools' diagnostics as something to fix: the tool is run again to see whether it still complains."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import shutil
+import threading
+import tokenize
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from lsp_server.refine.proposal import Verdict, VerdictKind
+from lsp_server.refine.task import Complaint
+from runner.report import Report
+from runner.request import TestRequest
+from runner.tool import run_tool
+
+_SILENCERS = re.compile(
+    r"#\s*(?:noqa|type:\s*ignore|ruff:|mypy:|pyright:|pylint:|flake8:|nosec)", re.IGNORECASE
+)
+
+Read = Callable[[str, PurePosixPath], Iterator[tuple[str, str]]]
+"""Takes a tool's output and a file, and gives code and message of each complaint about that file."""
+
+
+class NotRunAgain(Exception):
+    """The tool cannot be asked whether it still complains; the message says why."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How a tool is run on one file, and how its output is read."""
+
+    command: tuple[str, ...]
+    """With `{file}` for the path relative to the workspace."""
+    read: Read
+
+
+class Asked:
+    """A tool that is asked about one file, before and after.
+
+    Args:
+        complaint: what it has said.
+        path: the file, relative to the workspace.
+        request: how programs are run: workspace, texts, interpreter, sandbox and time.
+        commands: the user's own, by the name that diagnostics have as their source.
+        cancel: ends a run.
+    """
+
+    def __init__(
+        self,
+        complaint: Complaint,
+        path: PurePosixPath,
+        request: TestRequest,
+        commands: Mapping[str, str],
+        cancel: threading.Event,
+    ) -> None:
+        self._complaint, self._path, self._request, self._cancel = complaint, path, request, cancel
+        self._before: Counter[tuple[str, str]] = Counter()
+        self._refusal = ""
+        """Why it cannot be asked, once that is known."""
+        try:
+            self._tool = find(complaint.tool, request.interpreter, commands)
+            self._before = self._run({})
+        except NotRunAgain as error:
+            self._refusal = str(error)
+
+    @property
+    def complains(self) -> bool:
+        """Whether the tool says of the file as it is what it is to be fixed for, or cannot be asked."""
+        return bool(self._refusal) or any(map(self._is_it, self._before))
+
+    def judge(self, candidate: str, before: str, tests: Verdict, report: Report) -> Verdict:
+        """Return the verdict of the tests and the tool together.
+
+        Args:
+            candidate: the file's new text.
+            before: the file's text as it was.
+            tests: the verdict of the file's tests alone, none of which has to turn.
+            report: the run that it judges.
+        """
+        if tests.kind is VerdictKind.REJECTED:
+            return tests
+        name = self._complaint.tool
+        if self._refusal:
+            return replace(tests, kind=VerdictKind.UNTESTED, reason=f"{_kept(report)} {self._refusal}")
+        if _silencers(candidate) > _silencers(before):
+            return replace(
+                tests, kind=VerdictKind.REJECTED, reason=f"It silences {name} with a comment instead."
+            )
+        try:
+            after = self._run({self._path: candidate.encode("utf-8")})
+        except NotRunAgain as error:
+            return replace(tests, kind=VerdictKind.UNTESTED, reason=f"{_kept(report)} {error}")
+        still = {each: count for each, count in after.items() if self._is_it(each)}
+        if sum(still.values()) >= sum(count for each, count in self._before.items() if self._is_it(each)):
+            return replace(tests, kind=VerdictKind.REJECTED, reason=f"{name} still reports: {_said(still)}.")
+        if new := after - self._before:
+            return replace(tests, kind=VerdictKind.REJECTED, reason=f"{name} now reports: {_said(new)}.")
+        kind = VerdictKind.VERIFIED if report.passed else VerdictKind.UNTESTED
+        gone = f"{name} no longer reports {self._complaint.text}."
+        return replace(tests, kind=kind, reason=f"{gone} {_kept(report)}")
+
+    def _is_it(self, said: tuple[str, str]) -> bool:
+        code, message = said
+        complaint = self._complaint
+        return code == complaint.code and (not complaint.message or _same(message, complaint.message))
+
+    def _run(self, files: Mapping[PurePosixPath, bytes]) -> Counter[tuple[str, str]]:
+        command = [part.replace("{file}", str(self._path)) for part in self._tool.command]
+        request = replace(
+            self._request,
+            files={**self._request.files, **files},
+            sandbox=replace(
+                self._request.sandbox,
+                readable=[*self._request.sandbox.readable, *_around(Path(command[0]))],
+            ),
+        )
+        done = run_tool(request, command, self._cancel)
+        if done.status is None:
+            raise NotRunAgain(f"{self._complaint.tool} did not end in time.")
+        last = (done.error or done.output).strip().rpartition("\n")[2]
+        failed = NotRunAgain(
+            f"{self._complaint.tool} could not be run again: {last or f'exit status {done.status}'}."
+        )
+        # Silence is only worth something if the tool has come to its end.
+        if done.status not in (0, 1) and not (self._tool.read is _lines and done.output.strip()):
+            raise failed
+        try:
+            return Counter(self._tool.read(done.output, self._path))
+        except (ValueError, KeyError, TypeError) as error:
+            raise failed from error
+
+
+def find(name: str, interpreter: Path, commands: Mapping[str, str]) -> Tool:
+    """Return how a tool is run.
+
+    Args:
+        name: of a diagnostic's source, in any case.
+        interpreter: beside which the tool is looked for before PATH.
+        commands: the user's own.
+
+    Raises:
+        NotRunAgain: it is not known, or not installed.
+    """
+    own = {tool.casefold(): command for tool, command in commands.items()}
+    if command := own.get(name.casefold()):
+        known = Tool(tuple(shlex.split(command)), _lines)
+    elif (found := _KNOWN.get(name.casefold())) is not None:
+        known = found
+    else:
+        raise NotRunAgain(f"How to run {name} again is not known: see the setting oci.tools.")
+    if not known.command:
+        raise NotRunAgain(f"The setting oci.tools has no command for {name}.")
+    program = known.command[0]
+    beside = interpreter.parent / program
+    place = str(beside) if beside.is_file() else shutil.which(program)
+    if place is None:
+        raise NotRunAgain(f"{program} is installed neither beside {interpreter} nor on PATH.")
+    return replace(known, command=(place, *known.command[1:]))
+
+
+def _ruff(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+    for each in json.loads(output):
+        yield str(each["code"] or ""), str(each["message"])
+
+
+def _mypy(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+    for line in output.splitlines():
+        each = json.loads(line)
+        if each["severity"] == "error" and PurePosixPath(each["file"]) == path:
+            yield str(each["code"] or ""), str(each["message"])
+
+
+def _pyright(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+    for each in json.loads(output)["generalDiagnostics"]:
+        if PurePosixPath(each["file"]).is_relative_to("/") and each["file"].endswith(f"/{path}"):
+            yield str(each.get("rule", "")), str(each["message"])
+
+
+def _lines(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+    """Any tool that names file and line in front of what it has to say."""
+    for line in output.splitlines():
+        if (found := re.match(rf"(?:.*/)?{re.escape(path.name)}:\d+(?::\d+)?:?\s*(.*)", line)) is not None:
+            code = re.search(r"\b[A-Z]+\d+\b|\[([\w-]+)\]$", found[1])
+            yield (code[1] or code[0] if code else ""), found[1]
+
+
+_KNOWN = {
+    "ruff": Tool(("ruff", "check", "--output-format=json", "--no-cache", "--no-fix", "{file}"), _ruff),
+    "mypy": Tool(("mypy", "--output=json", "--no-error-summary", "--cache-dir=/dev/null", "{file}"), _mypy),
+    "pyright": Tool(("pyright", "--outputjson", "{file}"), _pyright),
+    "basedpyright": Tool(("basedpyright", "--outputjson", "{file}"), _pyright),
+    "pylance": Tool(("pyright", "--outputjson", "{file}"), _pyright),  # which is made of it
+}
+
+
+def _same(message: str, other: str) -> bool:
+    """Whether two wordings are of the same complaint: editors shorten them, or say more."""
+    one, two = (" ".join(each.replace("`", "").replace('"', "").split()) for each in (message, other))
+    return one in two or two in one
+
+
+def _silencers(text: str) -> int:
+    """Count the comments that keep tools from complaining."""
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return len(_SILENCERS.findall(text))
+    return sum(len(_SILENCERS.findall(each.string)) for each in tokens if each.type == tokenize.COMMENT)
+
+
+def _kept(report: Report) -> str:
+    count = len(report.passed)
+    if not count:
+        return "No test ran."
+    return f"{count} test{'s' * (count != 1)} that passed before still {'passes' if count == 1 else 'pass'}."
+
+
+def _said(complaints: Mapping[tuple[str, str], int]) -> str:
+    code, message = next(iter(complaints))
+    return f"{code} {message}".strip().rstrip(".")
+
+
+def _around(program: Path) -> list[Path]:
+    """Return what a program needs to be readable: its file, and the environment that it is installed in."""
+    real = program.resolve()
+    homes = [each.parent.parent for each in (program, real)]
+    return [program, real, *(home for home in homes if (home / "pyvenv.cfg").is_file())]
