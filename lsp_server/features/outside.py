@@ -20,6 +20,7 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from lsp_server.features import configuration, documents, on_save, work
+from lsp_server.features.model_folder import ModelFolder
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import Snapshot
 from runner.errors import RunnerError
@@ -63,6 +64,7 @@ class Outside:
     def __init__(self, server: CompanionServer) -> None:
         self._server = server
         self._folders: dict[Path, _Folder] = {}
+        self._model = ModelFolder(server)
         self._follower: asyncio.Task[None] | None = None
         self._behind = False
 
@@ -85,6 +87,7 @@ class Outside:
             for root in wanted - self._folders.keys():
                 folder = self._folders[root] = _Folder(server, root, self._drop)
                 await folder.start([other for other in wanted if other != root])
+            await self._model.follow()
 
     def _drop(self, root: Path, *, known: bool = False) -> None:
         """Watch a folder no more; what is known of it goes as well, unless it stays open."""
@@ -103,6 +106,7 @@ class Outside:
         for folder in self._folders.values():
             folder.close()
         self._folders.clear()
+        self._model.close()
 
 
 def begin(server: CompanionServer) -> None:
