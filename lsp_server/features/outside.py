@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -151,6 +152,9 @@ class _Folder:
         Args:
             others: further opened folders, which are watched by themselves.
         """
+        if sys.platform != "linux":
+            self._server.log("Changes made outside of the editor are noticed on Linux only.")
+            return
         try:
             watch = await asyncio.to_thread(self._begin, others)
         except OSError as error:
