@@ -2,9 +2,10 @@
 
 A real server process is asked about a file of 5,000 lines, again and again, as the cursor moves; meanwhile the model
 works on a repair, and tests run without end. Every so often something is typed, and the next questions are about the new
-text: those that follow an edit directly are counted by themselves too.
+text: the first ones after an edit are counted by themselves too. Editors ask a while after the last key; `--delay 0` asks
+at once.
 
-    python benchmarks/answers.py [--requests 600] [--lines 5000] [--typed-every 20] [--quiet]
+    python benchmarks/answers.py [--requests 600] [--lines 5000] [--typed-every 20] [--delay 0.2] [--quiet]
 
 `--quiet` leaves out the model and the tests.
 """
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--lines", type=int, default=5000)
     parser.add_argument("--typed-every", type=int, default=20)
+    parser.add_argument("--delay", type=float, default=0.2, help="seconds from an edit to the questions")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors before the start")
@@ -80,13 +82,14 @@ async def measure(folder: Path, options: argparse.Namespace) -> None:
             change = types.TextDocumentContentChangeWholeDocument(text)
             identifier = types.VersionedTextDocumentIdentifier(version, long)
             client.text_document_did_change(types.DidChangeTextDocumentParams(identifier, [change]))
+            await asyncio.sleep(options.delay)
         position = types.Position((number * 37) % options.lines, 0)
         for name, ask in questions(client, long, position):
             began = time.perf_counter()
             await ask
             waits.setdefault(name, []).append(time.perf_counter() - began)
             if after_edit:
-                waits.setdefault(f"{name}, right after an edit", []).append(waits[name][-1])
+                waits.setdefault(f"{name}, first after an edit", []).append(waits[name][-1])
         await asyncio.sleep(0.02)
     for name, seconds in waits.items():
         seconds.sort()

@@ -26,6 +26,7 @@ def create_server() -> CompanionServer:
         hover,
         lifecycle,
         on_save,
+        outlines,
         outside,
     )
     from lsp_server.features.session import CompanionServer
@@ -36,6 +37,7 @@ def create_server() -> CompanionServer:
         (types.INITIALIZED, configuration.initialized),
         (types.WORKSPACE_DID_CHANGE_CONFIGURATION, configuration.changed),
         (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, outside.folders_changed),
+        (types.TEXT_DOCUMENT_DID_OPEN, outlines.opened),
         (types.TEXT_DOCUMENT_DID_SAVE, on_save.saved),
         (types.TEXT_DOCUMENT_DID_CHANGE, diagnostics.text_changed),
         (types.TEXT_DOCUMENT_HOVER, hover.hover),

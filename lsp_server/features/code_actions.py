@@ -9,10 +9,11 @@ from typing import Any
 from lsprotocol import types
 
 from lsp_server.features import documents
+from lsp_server.features.outlines import source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
 from lsp_server.refine.locate import region_to_generate
-from lsp_server.refine.source import Outlines, Source
+from lsp_server.refine.source import Source
 from lsp_server.refine.task import GenerateRequest, Snapshot, TaskError
 from runner.index import is_test_file
 
@@ -21,9 +22,6 @@ KINDS = (types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite)
 DIAGNOSTIC_SOURCE = "oci"
 
 _TITLE_CHARS = 60
-
-source_of = Outlines()
-"""Returns the outline of a buffer: editors ask again after every key, and at every move of the cursor."""
 
 
 def code_actions(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from lsp_server.features import documents
-from lsp_server.features.code_actions import FIX, FIX_TEST, GENERATE, source_of
+from lsp_server.features.code_actions import FIX, FIX_TEST, GENERATE
+from lsp_server.features.outlines import source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
 from lsp_server.refine.locate import matching

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.features import documents
+from lsp_server.features import documents, outlines
 from lsp_server.features.code_actions import DIAGNOSTIC_SOURCE
 from lsp_server.features.edits import lines_of, unchanged
 from lsp_server.features.session import CompanionServer
@@ -73,6 +73,7 @@ def text_changed(server: CompanionServer, params: types.DidChangeTextDocumentPar
     """Let diagnostics follow their lines while the user types, and end what works on the text before that."""
     server.ahead_cancel.set()
     refresh(server, documents.same_uri(params.text_document.uri))
+    outlines.soon(server, params.text_document.uri)
     if server.outside is not None:
         server.outside.text_changed(params.text_document.uri)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from lsp_server.features import diagnostics, documents
-from lsp_server.features.code_actions import source_of
+from lsp_server.features.outlines import source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
 from lsp_server.refine.locate import matching

@@ -73,6 +73,8 @@ class CompanionServer(LanguageServer):
         """What is noticed of changes that the editor does not make; None before `initialized`."""
         self.closed: set[str] = set()
         """Folders that the client had open, by uri."""
+        self.outlining: dict[str, asyncio.TimerHandle] = {}
+        """Buffers whose outline is made in the next pause, by uri."""
         self.shown: dict[str, Shown] = {}
         """What diagnostics show, by uri."""
         self.ahead: asyncio.Task[None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -71,6 +71,8 @@ _HOLDS_STATEMENTS = frozenset(
     }
 )
 """parso's nodes that a definition may stand in."""
+_MOST_MET = 10_000
+"""Outermost definitions that are remembered."""
 _STUB = re.compile(r"(\.\.\.|pass|raise\s+NotImplementedError(\(.*\))?)\s*;?\s*(#[^\n]*)?", re.DOTALL)
 
 
@@ -98,11 +100,7 @@ class Source:
     @cached_property
     def definitions(self) -> list[Definition]:
         """Every function and class, in the order of the text."""
-        return self.outline(self.tree)
-
-    def outline(self, tree: Any) -> list[Definition]:
-        """Return the functions and classes of a tree of this text, in its order."""
-        return list(self._walk(tree, "", False))
+        return list(self.within(self.tree.children))
 
     @cached_property
     def newline(self) -> str:
@@ -176,14 +174,22 @@ class Source:
         name = re.match(r"\s*(?:async\s+)?(?:def|class)\s+(\w+)", lines[_header(lines, start) - 1])
         return Region(start, max(end, line), name.group(1) if name else "")
 
-    def _walk(self, node: Any, prefix: str, nested: bool) -> Iterator[Definition]:
-        for child in getattr(node, "children", ()):
-            if child.type in ("funcdef", "classdef"):
-                definition = self._definition(child, prefix, nested)
+    def within(self, nodes: Iterable[Any], prefix: str = "", nested: bool = False) -> Iterator[Definition]:
+        """Return the functions and classes that some of parso's nodes of this text are, or have in them.
+
+        Args:
+            nodes: in the order of the text.
+            prefix: of their qualified names.
+            nested: whether they stand inside a function.
+        """
+        for node in nodes:
+            if node.type in ("funcdef", "classdef"):
+                definition = self._definition(node, prefix, nested)
                 yield definition
-                yield from self._walk(child, definition.name + ".", nested or definition.kind == "function")
-            elif child.type in _HOLDS_STATEMENTS:
-                yield from self._walk(child, prefix, nested)
+                inner = nested or definition.kind == "function"
+                yield from self.within(node.children, definition.name + ".", inner)
+            elif node.type in _HOLDS_STATEMENTS:
+                yield from self.within(node.children, prefix, nested)
 
     def _definition(self, node: Any, prefix: str, nested: bool) -> Definition:
         outer = node
@@ -233,6 +239,8 @@ class Outlines:
         """What parso knows its earlier trees by."""
         self._known: dict[str, tuple[str, Source]] = {}
         """By uri, the slot and the latest outline, the least recently used first."""
+        self._met: dict[str, list[Definition]] = {}
+        """By the lines of an outermost definition, it and what is in it, as if they began the text."""
 
     def __call__(self, uri: str, text: str) -> Source:
         """Return the outline of a text.
@@ -247,11 +255,26 @@ class Outlines:
             if not slot:
                 slot = self._free_slot()
             # The file need not exist: parso uses its name to find the tree that it made before.
-            definitions = known.outline(self._grammar.parse(text, path=slot, diff_cache=True))
+            tree = self._grammar.parse(text, path=slot, diff_cache=True)
+            definitions = list(self._within(known, tree.children))
             if all(_stands_there(known, each) for each in definitions):
                 known.definitions = definitions
         self._known[uri] = slot, known
         return known
+
+    def _within(self, source: Source, nodes: Iterable[Any]) -> Iterator[Definition]:
+        """Return what `Source.within` does; a definition whose lines were met before is not looked into again."""
+        for node in nodes:
+            if node.type not in ("funcdef", "classdef", "decorated"):
+                yield from source.within([node])
+                continue
+            above = node.start_pos[0] - 1
+            text = source.segment(above + 1, node.end_pos[0])
+            if text not in self._met:
+                if len(self._met) >= _MOST_MET:
+                    self._met.clear()
+                self._met[text] = [_moved(each, -above) for each in source.within([node])]
+            yield from (_moved(each, above) for each in self._met[text])
 
     def _free_slot(self) -> str:
         if len(self._known) < len(self._slots):
@@ -259,6 +282,22 @@ class Outlines:
             return next(slot for slot in self._slots if slot not in taken)
         slot, _ = self._known.pop(next(iter(self._known)))
         return slot
+
+
+def _moved(definition: Definition, by: int) -> Definition:
+    """Return a definition that stands so many lines further down."""
+    return Definition(
+        definition.name,
+        definition.kind,
+        definition.start + by,
+        definition.header + by,
+        definition.end + by,
+        definition.indent,
+        definition.is_stub,
+        definition.docstring,
+        definition.nested,
+        definition.body + by,
+    )
 
 
 def _stands_there(source: Source, definition: Definition) -> bool:

@@ -22,6 +22,7 @@ from tests.protocol.conftest import CALC, RIGHT, WRONG
 from tests.protocol.editor import WAIT_SECONDS
 from tests.protocol.endpoint import Endpoint, fenced
 from tests.protocol.model import local_model
+from tests.protocol.test_on_save import _alive
 
 FIXED = CALC.replace("a - b", "a + b")
 
@@ -228,10 +229,3 @@ async def test_with_the_real_model(project: Path) -> None:
     assert proposal["verified"]
     assert proposal["receipt"]["model"] == local_model()
     assert (project / "calc.py").read_text() == FIXED
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
