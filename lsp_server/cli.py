@@ -1,17 +1,17 @@
-"""The command line: `oci-companion demo | fix | generate | doctor | model … | sessions … | serve | lsp`."""
+"""The command line: `oci-companion demo | fix | generate | doctor | model … | sessions … | serve | lsp | mcp`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsp_server import __version__, model_commands, session_commands
@@ -19,8 +19,7 @@ from lsp_server.interrupt import cancel_on_interrupt
 
 if TYPE_CHECKING:
     from lsp_server.engine.runfile import Running
-    from lsp_server.refine.proposal import Proposal
-    from lsp_server.refine.task import Request, Snapshot
+    from lsp_server.refine.task import Request
     from lsp_server.settings import Settings
 
 VERIFIED, NOT_VERIFIED, COULD_NOT_RUN = 0, 1, 2
@@ -84,8 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.set_defaults(run=_generate)
 
+    mcp = commands.add_parser(
+        "mcp", help="the same for other assistants: an MCP server on standard input and output"
+    )
+    mcp.set_defaults(run=_mcp)
+
     for command in (fix, generate):
         _add_request_options(command)
+    for command in (fix, generate, mcp):
+        _add_settings_options(command)
 
     doctor = commands.add_parser("doctor", help="say what is missing here, and the command that mends it")
     doctor.set_defaults(run=_doctor)
@@ -124,6 +130,10 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
     how.add_argument("--diff", action="store_true", help="print the diff (default)")
     how.add_argument("--apply", action="store_true", help="write the file if the proposal is verified")
     command.add_argument("--instruction", default="", metavar="TEXT")
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _add_settings_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rounds", type=int, default=3, metavar="N")
     command.add_argument("--candidates", type=int, default=1, metavar="N", help="replies tried per round")
     command.add_argument("--time-limit", type=float, default=120.0, metavar="SECONDS")
@@ -152,47 +162,33 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
             metavar="PATH",
             help=f"outside the workspace, tests may {what} it",
         )
-    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
 def _fix(options: argparse.Namespace) -> int:
-    from lsp_server.refine.task import FixRequest
-    from runner.index import is_test_file
+    from lsp_server.disk import fix_request
 
-    file, _, test = options.path.partition("::")
-    snapshot, path = _snapshot(file, options.workspace)
-    if test and not is_test_file(path):
-        raise UsageError(
-            f"{path} is not a test file, so {options.path} names no test: write TEST_FILE::TEST."
-        )
-    node = f"{path}::{test}" if test else ""
-    request = FixRequest(snapshot, path, node, line=options.line, instruction=options.instruction)
+    request = fix_request(options.path, options.workspace, line=options.line, instruction=options.instruction)
     return _work(request, options)
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from lsp_server.refine.task import GenerateRequest
+    from lsp_server.disk import generate_request
 
-    snapshot, path = _snapshot(options.path, options.workspace)
-    return _work(GenerateRequest(snapshot, path, options.at, options.to, options.instruction), options)
-
-
-def _snapshot(file: str, workspace: Path | None) -> tuple[Snapshot, PurePosixPath]:
-    from lsp_server.refine.task import Snapshot, workspace_of
-
-    absolute = Path(file).resolve()
-    if not absolute.is_file():
-        raise UsageError(f"There is no file {file}.")
-    root = workspace.resolve() if workspace else workspace_of(absolute, Path.cwd())
-    if not absolute.is_relative_to(root):
-        raise UsageError(f"{file} is not in the workspace {root}.")
-    return Snapshot(root), PurePosixPath(absolute.relative_to(root).as_posix())
+    request = generate_request(
+        options.path,
+        options.at,
+        options.workspace,
+        end_line=options.to,
+        instruction=options.instruction,
+    )
+    return _work(request, options)
 
 
 def _work(request: Request, options: argparse.Namespace) -> int:
     """Work on a request, show it, and write the file where `--apply` asks for it."""
     from rich.console import Console
 
+    from lsp_server.disk import write
     from lsp_server.features.work import propose
     from lsp_server.refine.loop import Cancelled
     from lsp_server.refine.record import proposal_record
@@ -206,7 +202,7 @@ def _work(request: Request, options: argparse.Namespace) -> int:
         except Cancelled:
             raise KeyboardInterrupt from None
     show_proposal(console, proposal)
-    refusal = _apply(proposal) if options.apply else ""
+    refusal = write(proposal) if options.apply else ""
     if options.json:
         print(json.dumps({**proposal_record(proposal), "applied": options.apply and not refusal}))
     if refusal:
@@ -244,33 +240,6 @@ def _settings(options: argparse.Namespace) -> Settings:
     if problems:
         raise UsageError(problems[0])
     return settings
-
-
-def _apply(proposal: Proposal) -> str:
-    """Write a verified proposal; return why it was not written, or nothing."""
-    path = (proposal.task.snapshot.workspace / proposal.task.document.path).resolve()
-    if not proposal.verified or proposal.new_text is None:
-        return "only what is verified is written"
-    try:
-        if path.read_bytes() != proposal.task.document.text.encode("utf-8"):
-            return f"{proposal.task.document.path} has changed meanwhile"
-        _replace_file(path, proposal.new_text.encode("utf-8"))
-    except OSError as error:
-        return f"{proposal.task.document.path} cannot be written: {error.strerror}"
-    return ""
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that it has, whatever happens, either its old or its new content."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        shutil.copymode(path, name)
-        os.replace(name, path)  # noqa: PTH105 - the name is a string
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -377,6 +346,23 @@ def _lsp(options: argparse.Namespace) -> int:
     from lsp_server.server import main as serve_lsp
 
     serve_lsp()
+    return 0
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("mcp") is None:
+        required = importlib.metadata.requires("oci-companion") or ()
+        pinned = next((each for each in required if each.startswith("mcp==")), "mcp")
+        raise UsageError(
+            "The MCP SDK is an extra that is not installed. This installs it: "
+            + shlex.join([sys.executable, "-m", "pip", "install", pinned.partition(";")[0].strip()])
+        )
+    from lsp_server.mcp_server import create_server
+
+    workspace = (options.workspace or Path.cwd()).resolve()
+    if not workspace.is_dir():
+        raise UsageError(f"There is no folder {workspace}.")
+    create_server(workspace, _settings(options)).run("stdio")
     return 0
 
 

@@ -23,8 +23,10 @@ def create_server() -> CompanionServer:
         commands,
         configuration,
         diagnostics,
+        hover,
         lifecycle,
         on_save,
+        outside,
     )
     from lsp_server.features.session import CompanionServer
 
@@ -33,8 +35,10 @@ def create_server() -> CompanionServer:
         (types.INITIALIZE, configuration.initialize),
         (types.INITIALIZED, configuration.initialized),
         (types.WORKSPACE_DID_CHANGE_CONFIGURATION, configuration.changed),
+        (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, outside.folders_changed),
         (types.TEXT_DOCUMENT_DID_SAVE, on_save.saved),
         (types.TEXT_DOCUMENT_DID_CHANGE, diagnostics.text_changed),
+        (types.TEXT_DOCUMENT_HOVER, hover.hover),
         (types.WINDOW_WORK_DONE_PROGRESS_CANCEL, commands.progress_cancelled),
         (types.SHUTDOWN, lifecycle.shutdown),
         (types.EXIT, lifecycle.exit),

@@ -127,6 +127,11 @@ class History:
         with self._lock:
             return {test: known.result for test, known in self._known.items()}
 
+    def read(self) -> frozenset[PurePosixPath]:
+        """Return the files that tests have read as data, with those that they looked for in vain."""
+        with self._lock:
+            return frozenset[PurePosixPath]().union(*(known.data for known in self._known.values()))
+
     def of_file(self, path: PurePosixPath) -> dict[str, TestResult]:
         """Return the latest results of one test file's tests."""
         prefix = f"{path}::"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +12,7 @@ from lsp_server.features import documents
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
 from lsp_server.refine.locate import region_to_generate
-from lsp_server.refine.source import Source
+from lsp_server.refine.source import Outlines, Source
 from lsp_server.refine.task import GenerateRequest, Snapshot, TaskError
 from runner.index import is_test_file
 
@@ -23,8 +22,8 @@ DIAGNOSTIC_SOURCE = "oci"
 
 _TITLE_CHARS = 60
 
-source_of = lru_cache(maxsize=8)(Source)
-"""The outline of a text: editors ask again at every move of the cursor."""
+source_of = Outlines()
+"""Returns the outline of a buffer: editors ask again after every key, and at every move of the cursor."""
 
 
 def code_actions(
@@ -36,7 +35,7 @@ def code_actions(
     if document is None or not documents.is_python_file(uri):
         return []
     path = PurePosixPath(Path(document.path).as_posix())
-    source = source_of(document.source)
+    source = source_of(uri, document.source)
     line = params.range.start.line + 1
     found: list[types.CodeAction] = []
     theirs = [each for each in params.context.diagnostics if _is_theirs(each)]

@@ -34,7 +34,7 @@ def code_lenses(server: CompanionServer, params: types.CodeLensParams) -> list[t
         return []
     watched = server.watched.get(root)
     history = watched.tests.history if watched is not None else None
-    source = source_of(document.source)
+    source = source_of(uri, document.source)
     if is_test_file(path):
         return list(_of_tests(source, uri, path, history))
     return list(_of_functions(source, uri, path, history))

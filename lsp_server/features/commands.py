@@ -25,6 +25,7 @@ from lsp_server.features import (
     work,
 )
 from lsp_server.features.messages import EXPLANATION, ExplanationPiece, KeptProposal
+from lsp_server.features.narrator import Narrator
 from lsp_server.features.session import CompanionServer, Work
 from lsp_server.refine.events import Event, Listener
 from lsp_server.refine.loop import Cancelled, NothingToFix
@@ -41,7 +42,7 @@ from lsp_server.refine.task import (
 NOT_TRUSTED = "This workspace is not trusted, so its code is not run. Trust it first."
 UNKNOWN = "There is no such proposal any more: ask again."
 Make = Callable[[], Request | FeedbackRequest]
-Do = Callable[[Work, progress.Narrator], Awaitable[str]]
+Do = Callable[[Work, Narrator], Awaitable[str]]
 """Does what is asked, and returns how it ended, in a sentence."""
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ async def explain_proposal(server: CompanionServer, *arguments: Any) -> dict[str
         return _refuse(server, UNKNOWN)
     uri = documents.uri_of(proposal.task.snapshot.workspace, proposal.task.document.path)
 
-    async def do(started: Work, narrator: progress.Narrator) -> str:
+    async def do(started: Work, narrator: Narrator) -> str:
         loop = asyncio.get_running_loop()
         narrator.notice("explaining")
 
@@ -260,7 +261,7 @@ def _start(server: CompanionServer, uri: str, title: str, make: Make) -> dict[st
     except TaskError as error:
         return _refuse(server, str(error))
 
-    async def do(started: Work, narrator: progress.Narrator) -> str:
+    async def do(started: Work, narrator: Narrator) -> str:
         return await _propose(server, started, title, request, narrator)
 
     return _begin(server, uri, title, do)
@@ -291,7 +292,7 @@ async def _work(server: CompanionServer, started: Work, title: str, do: Do) -> N
         try:
             await configuration.settled(server)
             ahead.stop(server)
-            ending = await do(started, progress.Narrator(display, asyncio.get_running_loop()))
+            ending = await do(started, Narrator(display, asyncio.get_running_loop()))
         except Cancelled:
             server.log(f"{title}: stopped; nothing was changed.")
         except NothingToFix as error:
@@ -309,7 +310,7 @@ async def _work(server: CompanionServer, started: Work, title: str, do: Do) -> N
 
 
 def _listeners(
-    narrator: progress.Narrator, watcher: watching.Watcher | None
+    narrator: Narrator, watcher: watching.Watcher | None
 ) -> tuple[Listener, Callable[[str], None]]:
     """Return what is told of each step, and what of waiting for the model."""
     if watcher is None:
@@ -331,7 +332,7 @@ async def _propose(
     started: Work,
     title: str,
     request: Request | FeedbackRequest,
-    narrator: progress.Narrator,
+    narrator: Narrator,
 ) -> str:
     """Work on a request, and offer what comes out."""
     watcher = watching.Watcher(server, started.token, title) if server.reviews else None

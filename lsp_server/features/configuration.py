@@ -34,9 +34,12 @@ def initialize(server: CompanionServer, params: types.InitializeParams) -> None:
 
 
 async def initialized(server: CompanionServer, _params: types.InitializedParams) -> None:
-    """Report wrong initial settings, ask for the current ones, and to be told of changes."""
+    """Report wrong initial settings, ask for the current ones, and to be told of changes; begin to watch."""
+    from lsp_server.features import outside  # which needs this module itself
+
     tell(server)
     request(server)
+    outside.begin(server)
     if server.reviews:
         await review.restore(server)
     workspace = server.client_capabilities.workspace
@@ -81,10 +84,11 @@ async def settled(server: CompanionServer) -> None:
 
 def use(server: CompanionServer, section: Mapping[str, Any] | None) -> None:
     """Make a section the settings in force."""
-    from lsp_server.features import on_save  # which needs this module itself
+    from lsp_server.features import on_save, outside  # which need this module itself
 
     server.settings, server.complaints = parse(section)
     on_save.settings_changed(server)
+    outside.follow(server)
     for package in ("lsp_server", "runner"):
         logging.getLogger(package).setLevel(server.settings.logLevel.upper())
 

@@ -54,15 +54,32 @@ def refresh(server: CompanionServer, uri: str) -> None:
         _publish(server, uri, [each for each in made if each is not None])
 
 
+def at_line(server: CompanionServer, uri: str, index: int) -> list[Finding]:
+    """Return what is shown at a line.
+
+    Args:
+        server: what shows it.
+        uri: of the file.
+        index: the line, from 0, in the text of now.
+    """
+    shown = server.shown.get(documents.same_uri(uri))
+    if shown is None:
+        return []
+    places = ((finding, _range(server, shown.workspace, finding.place)) for finding in shown.findings)
+    return [finding for finding, where in places if where is not None and where.start.line == index]
+
+
 def text_changed(server: CompanionServer, params: types.DidChangeTextDocumentParams) -> None:
     """Let diagnostics follow their lines while the user types, and end what works on the text before that."""
     server.ahead_cancel.set()
     refresh(server, documents.same_uri(params.text_document.uri))
+    if server.outside is not None:
+        server.outside.text_changed(params.text_document.uri)
 
 
-def clear(server: CompanionServer) -> None:
-    """Take everything back."""
-    for uri in [*server.shown]:
+def clear(server: CompanionServer, root: Path | None = None) -> None:
+    """Take back what is shown of a workspace, or everything."""
+    for uri in [uri for uri, shown in server.shown.items() if root in (None, shown.workspace)]:
         del server.shown[uri]
         _publish(server, uri, [])
 

@@ -45,7 +45,8 @@ def is_opened(server: CompanionServer, root: Path) -> bool:
 def opened(server: CompanionServer) -> list[Path]:
     """Return the folders that the user has opened."""
     folders = [to_fs_path(folder.uri) for folder in server.workspace.folders.values()]
-    return list(dict.fromkeys(Path(folder) for folder in (*folders, server.workspace.root_path) if folder))
+    found = [Path(folder) for folder in (*folders, server.workspace.root_path) if folder]
+    return [folder for folder in dict.fromkeys(found) if folder.as_uri() not in server.closed]
 
 
 def locate(server: CompanionServer, uri: str) -> tuple[Path, PurePosixPath]:

@@ -48,6 +48,7 @@ def initialize_result(params: Mapping[str, Any]) -> dict[str, Any]:
         "capabilities": {
             "positionEncoding": next((e for e in offered if e in ENCODINGS), "utf-16"),
             "textDocumentSync": {"openClose": True, "change": 1, **SAVING},
+            "hoverProvider": True,
             "codeActionProvider": {"codeActionKinds": list(CODE_ACTION_KINDS), "resolveProvider": False},
             "codeLensProvider": {"resolveProvider": False},
             "executeCommandProvider": {"commands": list(COMMANDS)},

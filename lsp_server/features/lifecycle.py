@@ -14,6 +14,8 @@ async def shutdown(server: CompanionServer, _params: None) -> None:
     """Stop all work."""
     server.shut_down = True
     server.cancel_all()
+    if server.outside is not None:
+        server.outside.close()
     requests = (work.task for work in server.works.values())
     runs = (watched.task for watched in server.watched.values())
     if tasks := [task for task in (server.ahead, *requests, *runs) if task is not None]:

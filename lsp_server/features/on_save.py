@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from lsprotocol import types
 from lsp_server.features import ahead, code_lens, configuration, diagnostics, documents, work
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import TaskError
+from runner.index import digest_of
 
 if TYPE_CHECKING:
     from lsp_server.refine.continuous import ContinuousTests, Update
@@ -37,6 +38,8 @@ class Watched:
     task: asyncio.Task[None] | None = None
     asked: list[str] = field(default_factory=list)
     """Tests that the user wants to be run, and that were not yet."""
+    saved: dict[PurePosixPath, bytes] = field(default_factory=dict)
+    """Digests of what the editor has saved."""
     told: str = ""
     """Why its tests could not be run, as the user has been told."""
 
@@ -53,7 +56,36 @@ def saved(server: CompanionServer, params: types.DidSaveTextDocumentParams) -> N
         return  # what is trusted are the folders that were opened
     watched = _watched(server, root)
     watched.changed.add(path)
+    if (document := documents.open_document(server, params.text_document.uri)) is not None:
+        watched.saved[path] = digest_of(document.source.encode("utf-8"))
+    if server.outside is not None:
+        server.outside.follow()  # the folder may have been deleted, and be there again
     _begin(server, root, watched)
+
+
+def changed_outside(server: CompanionServer, root: Path, changed: Collection[PurePosixPath]) -> None:
+    """Run the tests that files may concern which the editor has not saved.
+
+    Args:
+        server: whose settings hold.
+        root: the workspace, which is opened and trusted.
+        changed: its files.
+    """
+    watched = _watched(server, root)
+    watched.changed.update(changed)
+    _begin(server, root, watched)
+
+
+def forget(server: CompanionServer, root: Path) -> None:
+    """End the runs of a workspace, and take back what is shown of it.
+
+    Args:
+        server: whose client shows it.
+        root: the workspace, which is closed or no longer there.
+    """
+    if (watched := server.watched.pop(root, None)) is not None:
+        watched.cancel.set()
+    diagnostics.clear(server, root)
 
 
 def run(server: CompanionServer, root: Path, tests: Sequence[str]) -> None:
@@ -110,7 +142,8 @@ async def _run(
         if not cancel.is_set():  # else a later save takes this one along
             await _work(server, root, watched, cancel)
     except Exception as error:
-        _tell(server, watched, error)
+        if root.is_dir():
+            _tell(server, watched, error)
     finally:
         # Also when the server ends: the thread goes on until it sees this.
         cancel.set()

@@ -1,42 +1,12 @@
-"""Progress of a request, from the loop's events to what the editor shows."""
+"""Where an editor shows the progress of a request."""
 
 from __future__ import annotations
-
-import asyncio
-import time
-from typing import Protocol
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from lsp_server.features.narrator import Display
 from lsp_server.features.session import CompanionServer
-from lsp_server.refine.events import (
-    AskedAgain,
-    BaselineDone,
-    BaselineStarted,
-    Event,
-    ReplyText,
-    RoundDone,
-    RoundStarted,
-    TargetFound,
-    TestDone,
-    TestsStarted,
-)
-
-REPORT_SECONDS = 0.2
-"""Least time between two reports of the same step."""
-BASELINE_SHARE = 10
-"""Percent of the bar that the baseline takes; the rounds share the rest."""
-
-
-class Display(Protocol):
-    """Where progress is shown."""
-
-    def report(self, message: str, percentage: int) -> None:
-        """Show how far the work is."""
-
-    def end(self, message: str) -> None:
-        """Show that it is over."""
 
 
 class WorkDone:
@@ -96,75 +66,3 @@ async def begin(server: CompanionServer, token: str, title: str) -> Display:
         else:
             return WorkDone(server, token, title)
     return Logged(server, title)
-
-
-class Narrator:
-    """Tells a display what the loop does; called from the working thread.
-
-    Args:
-        display: where it is shown.
-        loop: whose thread may use the display.
-    """
-
-    def __init__(self, display: Display, loop: asyncio.AbstractEventLoop) -> None:
-        self._display = display
-        self._loop = loop
-        self._round, self._of = 0, 1
-        self._tests, self._done = 0, 0
-        self._written = 0
-        self._percentage = 0
-        self._last = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Take an event of the loop."""
-        if isinstance(event, BaselineStarted):
-            files = "file" if len(event.tests) == 1 else "files"
-            self._say(f"Running the tests of {len(event.tests)} {files} on the code as it is", 0)
-        elif isinstance(event, BaselineDone):
-            report = event.report
-            self._say(f"{len(report.failed)} of {len(report.results)} tests fail", BASELINE_SHARE // 2)
-        elif isinstance(event, TargetFound):
-            name = event.task.region.name or f"line {event.task.region.start}"
-            self._say(f"Working on {name} in {event.task.document.path}", BASELINE_SHARE)
-        elif isinstance(event, RoundStarted):
-            self._round, self._of = event.number, event.of
-            self._written = 0
-            self._in_round("the model is asked", 0.0)
-        elif isinstance(event, AskedAgain):
-            self._in_round("the same code as before: another reply is sampled", 0.3)
-        elif isinstance(event, ReplyText):
-            self._written += len(event.text)
-            self._in_round(f"{self._written} characters written", 0.3, every=REPORT_SECONDS)
-        elif isinstance(event, TestsStarted):
-            self._tests, self._done = event.count, 0
-            self._in_round(f"{_tests(event.count)} running", 0.6)
-        elif isinstance(event, TestDone):
-            self._done += 1
-            if self._round:
-                total = max(self._tests, self._done)
-                self._in_round(f"{self._done} of {_tests(total)} done", 0.8, every=REPORT_SECONDS)
-            else:
-                self._say(f"{_tests(self._done)} done on the code as it is", 0, every=REPORT_SECONDS)
-        elif isinstance(event, RoundDone):
-            self._in_round(f"{event.round.verdict.kind.value}. {event.round.verdict.reason}", 1.0)
-
-    def notice(self, text: str) -> None:
-        """Take a line that says what is being waited for."""
-        self._say(text[:1].upper() + text[1:], self._percentage, every=REPORT_SECONDS)
-
-    def _in_round(self, what: str, share: float, every: float = 0.0) -> None:
-        done = (self._round - 1 + share) / self._of
-        percentage = BASELINE_SHARE + int((100 - BASELINE_SHARE) * done)
-        self._say(f"Round {self._round} of {self._of}: {what}", percentage, every)
-
-    def _say(self, message: str, percentage: int, every: float = 0.0) -> None:
-        now = time.monotonic()
-        if now - self._last < every:
-            return
-        self._last = now
-        self._percentage = max(self._percentage, min(percentage, 100))
-        self._loop.call_soon_threadsafe(self._display.report, message, self._percentage)
-
-
-def _tests(count: int) -> str:
-    return "1 test" if count == 1 else f"{count} tests"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lsp_server.features.ahead import Ready
     from lsp_server.features.diagnostics import Shown
     from lsp_server.features.on_save import Watched
+    from lsp_server.features.outside import Outside
     from lsp_server.features.watching import Transcript
 
 _SNAKE = re.compile(r"([A-Z])")
@@ -73,6 +74,10 @@ class CompanionServer(LanguageServer):
 
         self.watched: dict[Path, Watched] = {}
         """Workspaces whose tests are run on save, by root."""
+        self.outside: Outside | None = None
+        """What is noticed of changes that the editor does not make; None before `initialized`."""
+        self.closed: set[str] = set()
+        """Folders that the client had open, by uri."""
         self.shown: dict[str, Shown] = {}
         """What diagnostics show, by uri."""
         self.ahead: asyncio.Task[None] | None = None
@@ -134,6 +139,8 @@ class CompanionServer(LanguageServer):
     def close(self) -> None:
         """Stop all work and delete what was written for the user to look at."""
         self.cancel_all()
+        if self.outside is not None:
+            self.outside.close()
         self.archivist.shutdown()
         for folder in self.temporary:
             shutil.rmtree(folder, ignore_errors=True)

@@ -13,8 +13,8 @@ from lsp_server.refine.locate import Suspect, rank
 from lsp_server.refine.source import Source
 from lsp_server.refine.task import Snapshot, TaskError
 from runner.history import History, reader
-from runner.index import State
-from runner.interpreter import describe
+from runner.index import State, configures
+from runner.interpreter import describe, last_change
 from runner.report import CollectionError, Failure, Frame, Outcome, Report, Stop, TestResult
 from runner.request import TestRequest, Trace
 from runner.run import run_tests
@@ -84,6 +84,8 @@ class ContinuousTests:
         self._running = threading.Lock()
         self._way: tuple[object, ...] = ()
         """What the results hold for, besides the texts."""
+        self._tested: State | None = None
+        """The files as the latest run saw them."""
         self._uncollected: dict[PurePosixPath, Finding] = {}
         self._seen: dict[str, Place] = {}
         """By failing test, where it was seen to fail."""
@@ -158,6 +160,45 @@ class ContinuousTests:
             deadline = time.monotonic() + request.limits.wall_seconds
             self._go(tuple(tests), (), self._state(snapshot), snapshot, request, cancel, listener, deadline)
 
+    def is_known(self, path: PurePosixPath, digest: bytes | None) -> bool:
+        """Whether the latest run has seen a Python file with this content, or seen that there is none.
+
+        Args:
+            path: relative to the workspace.
+            digest: `digest_of` its content; None: there is no such file.
+        """
+        tested = self._tested
+        if tested is None or not (path.suffix == ".py" or configures(path)):
+            return False
+        file = tested.files.get(path)
+        return (file.digest if file is not None else None) == digest
+
+    def concerning(self, paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
+        """Return the files that tests may depend on: they are Python's or pytest's, or tests have read them.
+
+        Args:
+            paths: relative to the workspace.
+        """
+        read = self.history.read()
+        return {path for path in paths if path.suffix == ".py" or configures(path) or path in read}
+
+    def tested_files(self) -> frozenset[PurePosixPath]:
+        """Return the files as the latest run saw them."""
+        return frozenset(self._tested.files) if self._tested is not None else frozenset()
+
+    def test_files(self) -> frozenset[PurePosixPath]:
+        """Return the test files that something is known of."""
+        known = (PurePosixPath(test.partition("::")[0]) for test in self.history.results())
+        return frozenset({*known, *self._uncollected})
+
+    def holds_for(self, request: TestRequest) -> bool:
+        """Whether what is known would be found again by this way of running tests.
+
+        Raises:
+            RunnerError: there is no such interpreter any more.
+        """
+        return _way_of(request) == self._way
+
     def findings(self) -> tuple[Finding, ...]:
         """Return all that is known to fail, at the places that the texts had when it failed."""
         failing = {
@@ -185,7 +226,7 @@ class ContinuousTests:
 
     def _begin(self, request: TestRequest) -> None:
         """Forget what is known where tests are run in another way from now on."""
-        way = (request.interpreter, tuple(request.test_args), request.sandbox, request.limits)
+        way = _way_of(request)
         if way != self._way:
             self._way, self.history = way, History()
             self._uncollected, self._seen, self._suspects = {}, {}, {}
@@ -228,6 +269,7 @@ class ContinuousTests:
         state = index_of(snapshot.workspace).state(snapshot.overlay())
         self.history.forget_missing(state)
         self._uncollected = {path: each for path, each in self._uncollected.items() if path in state.files}
+        self._tested = state
         return state
 
     def _run(
@@ -295,6 +337,13 @@ class ContinuousTests:
             if result.outcome.ok or (test in known and known[test].outcome is result.outcome)
         }
         return replace(traced, results=same, collection_errors=())
+
+
+def _way_of(request: TestRequest) -> tuple[object, ...]:
+    """Return what results hold for besides the texts: the interpreter with its packages, and how it is used."""
+    interpreter = describe(request.interpreter)
+    changed = last_change(request.interpreter)
+    return interpreter, changed, tuple(request.test_args), request.sandbox, request.limits
 
 
 class _Sources:

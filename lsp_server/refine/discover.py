@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,12 @@ from runner.index import Index, holds_tests, is_test_file
 
 TEST_FOLDERS = frozenset({"test", "tests", "testing"})
 _WORKSPACES = 8
+_INSTALLED = frozenset({"site-packages", "node_modules", "__pycache__", ".tox", ".nox"})
+_HEAD_CHARS = 2000
+_GENERATED = re.compile(
+    r"^\s*#.*(?:@generated|\b(?:auto-?)?generated (?:by|from)\b|\bdo not (?:edit|modify)\b).*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def is_test_code(path: PurePosixPath, tests: Collection[str] = ()) -> bool:
@@ -26,6 +33,29 @@ def is_test_code(path: PurePosixPath, tests: Collection[str] = ()) -> bool:
         or any(folder in TEST_FOLDERS for folder in path.parts[:-1])
         or any(test.partition("::")[0] == str(path) for test in tests)
     )
+
+
+def left_alone(snapshot: Snapshot, path: PurePosixPath) -> str:
+    """Return why nothing in a file may be changed, in words; empty if it may be.
+
+    Args:
+        snapshot: the workspace.
+        path: relative to it.
+
+    Raises:
+        TaskError: the file cannot be read.
+    """
+    if path.suffix != ".py":
+        return "it is not a Python source file"
+    for folder in path.parents[:-1]:
+        if folder.name in _INSTALLED or (snapshot.workspace / folder / "pyvenv.cfg").exists():
+            return f"what lies in `{folder}` is installed, not written"
+    if not (snapshot.workspace / path).resolve().is_relative_to(snapshot.workspace.resolve()):
+        return "it leads out of the workspace"
+    head = snapshot.document(path).text[:_HEAD_CHARS]
+    if (found := _GENERATED.search(head)) is not None:
+        return f"it says that it is generated: `{found[0].strip()[:80]}`"
+    return ""
 
 
 def tests_for(snapshot: Snapshot, path: PurePosixPath) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lsp_server.refine.discover import is_test_code
+from lsp_server.refine.discover import is_test_code, left_alone
 from lsp_server.refine.source import Definition, Region, Source
 from lsp_server.refine.task import (
     ComplaintRequest,
@@ -82,9 +82,10 @@ def rank(
                 continue
             if path not in sources:
                 try:
-                    sources[path] = Source(snapshot.document(path).text)
+                    text = "" if left_alone(snapshot, path) else snapshot.document(path).text
                 except TaskError:
-                    continue
+                    text = ""
+                sources[path] = Source(text)
             for line in sorted(lines):
                 definition = sources[path].outermost_function(line)
                 # The def line itself runs when the module is imported, not when the function is called.
@@ -336,9 +337,9 @@ def _named_in_tests(request: FixRequest) -> list[Suspect]:
     words = set(re.findall(r"\w+", test_text))
     stem = request.path.stem.removeprefix("test_").removesuffix("_test")
     for path in (request.path.with_name(f"{stem}.py"), PurePosixPath(f"{stem}.py")):
-        if is_test_file(path):
-            continue
         try:
+            if is_test_file(path) or left_alone(request.snapshot, path):
+                continue
             source = Source(request.snapshot.document(path).text)
         except TaskError:
             continue
@@ -360,7 +361,7 @@ def _locate_collection_error(request: FixRequest, tests: tuple[str, ...], error:
     """Point at the line that keeps a test file from being collected."""
     for frame in reversed(error.failure.frames):
         if frame.path == request.path or not is_test_code(frame.path, tests):
-            if is_test_file(frame.path):
+            if is_test_file(frame.path) or left_alone(request.snapshot, frame.path):
                 break
             wanted = Wanted(files=frozenset({error.path})) if tests else Wanted()
             return _task(request, frame.path, frame.line, tests, wanted)

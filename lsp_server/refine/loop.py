@@ -14,7 +14,7 @@ from lsp_server.engine.protocol import Engine, Message, Sampling
 from lsp_server.refine import prompt
 from lsp_server.refine.budget import Budget
 from lsp_server.refine.complaint import Asked
-from lsp_server.refine.discover import is_test_code, tests_for
+from lsp_server.refine.discover import is_test_code, left_alone, tests_for
 from lsp_server.refine.events import (
     AskedAgain,
     BaselineDone,
@@ -195,8 +195,8 @@ class _Refinement:
 
     def prepare(self, request: Request) -> tuple[Task, Report]:
         """Run the baseline, find the target, and return the task."""
-        if request.path.suffix != ".py":
-            raise TaskError(f"{request.path} is not a Python source file, so it is left alone.")
+        if why := left_alone(request.snapshot, request.path):
+            raise TaskError(f"{request.path} is left alone: {why}.")
         document = request.snapshot.document(request.path)
         if isinstance(request, ComplaintRequest):
             return self._prepare_complaint(request)

@@ -2,13 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NotRequired  # pydantic takes no other kind before Python 3.12
+
+from typing_extensions import TypedDict
 
 from lsp_server.refine.proposal import Proposal, Receipt, Round, Verdict
-from runner.report import Failure, Report
+from runner.report import Failure, Report, TestResult
 
 
-def proposal_record(proposal: Proposal) -> dict[str, Any]:
+class FrameRecord(TypedDict):
+    """A line of a traceback."""
+
+    path: str
+    line: int
+    function: str
+
+
+class FailureRecord(TypedDict):
+    """Why a test did not pass, with the workspace's frames of its traceback, outermost first."""
+
+    message: str
+    detail: str
+    frames: list[FrameRecord]
+    output: str
+
+
+class TestRecord(TypedDict):
+    """How one test ended."""
+
+    outcome: str
+    seconds: float
+    failure: NotRequired[FailureRecord]
+
+
+class CollectionErrorRecord(TypedDict):
+    """A test file that could not be collected."""
+
+    path: str
+    failure: FailureRecord
+
+
+class ReportRecord(TypedDict):
+    """A run: every test by its id, and how the run itself ended."""
+
+    stop: str
+    stopDetail: str
+    seconds: float
+    isolation: str
+    violations: list[str]
+    tests: dict[str, TestRecord]
+    collectionErrors: list[CollectionErrorRecord]
+
+
+class VerdictRecord(TypedDict):
+    """What was shown of a candidate, with the ids of the tests that say so."""
+
+    kind: str
+    reason: str
+    fixed: list[str]
+    missing: list[str]
+    broken: list[str]
+
+
+class RoundRecord(TypedDict):
+    """One reply of the model, and what came of it."""
+
+    number: int
+    reply: str
+    report: ReportRecord | None
+    verdict: VerdictRecord
+    feedback: str
+    seconds: float
+
+
+class CountRecord(TypedDict):
+    """How many of the tests pass."""
+
+    passed: int
+    total: int
+
+
+class ReceiptRecord(TypedDict):
+    """What was proven, and how."""
+
+    verdict: VerdictRecord
+    before: CountRecord
+    after: CountRecord
+    rounds: int
+    seconds: float
+    isolation: str
+    model: str
+    changedLines: int
+    executedLines: int
+    notes: list[str]
+
+
+class ProposalRecord(TypedDict):
+    """A proposal with its rounds, receipt and diff."""
+
+    verified: bool
+    path: str
+    target: str
+    baseline: ReportRecord
+    rounds: list[RoundRecord]
+    receipt: ReceiptRecord
+    diff: str
+
+
+def proposal_record(proposal: Proposal) -> ProposalRecord:
     """Return a proposal with its rounds, receipt and diff."""
     return {
         "verified": proposal.verified,
@@ -21,7 +122,7 @@ def proposal_record(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def report_record(report: Report) -> dict[str, Any]:
+def report_record(report: Report) -> ReportRecord:
     """Return a report with every test's outcome and the failures' details."""
     return {
         "stop": report.stop.value,
@@ -29,21 +130,21 @@ def report_record(report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "isolation": report.isolation,
         "violations": list(report.violations),
-        "tests": {
-            i: {
-                "outcome": r.outcome.value,
-                "seconds": round(r.seconds, 3),
-                **({"failure": _failure(r.failure)} if r.failure else {}),
-            }
-            for i, r in report.results.items()
-        },
+        "tests": {test: _test(result) for test, result in report.results.items()},
         "collectionErrors": [
             {"path": str(e.path), "failure": _failure(e.failure)} for e in report.collection_errors
         ],
     }
 
 
-def _round(done: Round) -> dict[str, Any]:
+def _test(result: TestResult) -> TestRecord:
+    record: TestRecord = {"outcome": result.outcome.value, "seconds": round(result.seconds, 3)}
+    if result.failure:
+        record["failure"] = _failure(result.failure)
+    return record
+
+
+def _round(done: Round) -> RoundRecord:
     return {
         "number": done.number,
         "reply": done.reply,
@@ -54,7 +155,7 @@ def _round(done: Round) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _verdict(verdict: Verdict) -> VerdictRecord:
     return {
         "kind": verdict.kind.value,
         "reason": verdict.reason,
@@ -64,7 +165,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _receipt(receipt: Receipt) -> dict[str, Any]:
+def _receipt(receipt: Receipt) -> ReceiptRecord:
     before, after = receipt.tests_before, receipt.tests_after
     return {
         "verdict": _verdict(receipt.verdict),
@@ -80,7 +181,7 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _failure(failure: Failure) -> dict[str, Any]:
+def _failure(failure: Failure) -> FailureRecord:
     return {
         "message": failure.message,
         "detail": failure.detail,

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import parso
+from parso.grammar import load_grammar
 from parso.utils import split_lines
 
 Kind = Literal["function", "class"]
@@ -55,6 +56,21 @@ class Definition:
         return Region(self.start, self.end, self.name)
 
 
+_HOLDS_STATEMENTS = frozenset(
+    {
+        "async_funcdef",
+        "async_stmt",
+        "decorated",
+        "error_node",
+        "for_stmt",
+        "if_stmt",
+        "suite",
+        "try_stmt",
+        "while_stmt",
+        "with_stmt",
+    }
+)
+"""parso's nodes that a definition may stand in."""
 _STUB = re.compile(r"(\.\.\.|pass|raise\s+NotImplementedError(\(.*\))?)\s*;?\s*(#[^\n]*)?", re.DOTALL)
 
 
@@ -82,7 +98,11 @@ class Source:
     @cached_property
     def definitions(self) -> list[Definition]:
         """Every function and class, in the order of the text."""
-        return list(self._walk(self.tree, "", False))
+        return self.outline(self.tree)
+
+    def outline(self, tree: Any) -> list[Definition]:
+        """Return the functions and classes of a tree of this text, in its order."""
+        return list(self._walk(tree, "", False))
 
     @cached_property
     def newline(self) -> str:
@@ -162,7 +182,7 @@ class Source:
                 definition = self._definition(child, prefix, nested)
                 yield definition
                 yield from self._walk(child, definition.name + ".", nested or definition.kind == "function")
-            else:
+            elif child.type in _HOLDS_STATEMENTS:
                 yield from self._walk(child, prefix, nested)
 
     def _definition(self, node: Any, prefix: str, nested: bool) -> Definition:
@@ -198,14 +218,64 @@ class Source:
         )
 
 
+class Outlines:
+    """The outlines of texts as they are edited: of each only what has changed is parsed again.
+
+    To be used by one thread. Nothing is kept of parso's trees but the definitions, for the next parse changes the tree.
+
+    Args:
+        most: texts that are kept up with.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._grammar = load_grammar()
+        self._slots = [f"outline-{number}" for number in range(most)]
+        """What parso knows its earlier trees by."""
+        self._known: dict[str, tuple[str, Source]] = {}
+        """By uri, the slot and the latest outline, the least recently used first."""
+
+    def __call__(self, uri: str, text: str) -> Source:
+        """Return the outline of a text.
+
+        Args:
+            uri: what it is known by while it is edited.
+            text: as it is now.
+        """
+        slot, known = self._known.pop(uri, ("", None))
+        if known is None or known.text != text:
+            known = Source(text)
+            if not slot:
+                slot = self._free_slot()
+            # The file need not exist: parso uses its name to find the tree that it made before.
+            definitions = known.outline(self._grammar.parse(text, path=slot, diff_cache=True))
+            if all(_stands_there(known, each) for each in definitions):
+                known.definitions = definitions
+        self._known[uri] = slot, known
+        return known
+
+    def _free_slot(self) -> str:
+        if len(self._known) < len(self._slots):
+            taken = {slot for slot, _ in self._known.values()}
+            return next(slot for slot in self._slots if slot not in taken)
+        slot, _ = self._known.pop(next(iter(self._known)))
+        return slot
+
+
+def _stands_there(source: Source, definition: Definition) -> bool:
+    """Whether a definition is where it is said to be: parsing in parts has had its bugs."""
+    line = source.lines[definition.header - 1] if definition.header <= len(source.lines) else ""
+    return definition.name.rpartition(".")[2] in line and definition.end <= len(source.lines)
+
+
 def _body(statements: list[Any]) -> tuple[str, bool]:
     """Return a body's docstring, and whether there is nothing else in it that does anything."""
-    code = [s.get_code(include_prefix=False).strip() for s in statements]
-    code = [part for whole in code for part in [whole.strip()] if part]
-    docstring = ""
-    if code and re.match(r"[rRuU]?(\"|')", code[0]):
-        docstring = code.pop(0)
-    return docstring, all(_STUB.fullmatch(part) for part in code)
+    code = (part for each in statements if (part := each.get_code(include_prefix=False).strip()))
+    first = next(code, "")
+    if re.match(r"[rRuU]?(\"|')", first):
+        return first, all(_STUB.fullmatch(part) for part in code)
+    return "", (not first or _STUB.fullmatch(first) is not None) and all(
+        _STUB.fullmatch(part) for part in code
+    )
 
 
 def _leading(line: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from lsp_server.refine.loop import NothingToFix, Options, refine
 from lsp_server.refine.proposal import Proposal, VerdictKind
 from lsp_server.refine.task import Complaint, ComplaintRequest, Snapshot, TaskError
+from runner.request import Sandboxing
 from tests.unit.scripted import ScriptedEngine, fenced
 
 OFF = tuple(a for p in ("hypothesispytest", "asyncio", "pytest-lsp", "anyio") for a in ("-p", f"no:{p}"))
@@ -81,6 +82,14 @@ def test_verified_by_the_tests_and_by_the_tool(project: Path, complaint: Complai
     asked = engine.asked[0][0][0].content
     assert f"{complaint.tool} reports an error in the function `net` of `prices.py`" in asked
     assert f"Execution result: \nprices.py:{complaint.line}: {complaint.text}" in asked
+
+
+@pytest.mark.parametrize(
+    ("level", "kind"), [("landlock", VerdictKind.VERIFIED), ("off", VerdictKind.UNSANDBOXED)]
+)
+def test_at_other_levels(project: Path, level: str, kind: VerdictKind) -> None:
+    proposal, _ = fix(project, NONE, fenced(RIGHT), sandbox=Sandboxing(level=level))
+    assert proposal.receipt.verdict.kind is kind, proposal.receipt.verdict
 
 
 def test_what_the_tool_still_says_is_fed_back(project: Path) -> None:
