@@ -65,6 +65,7 @@ def create_server() -> CompanionServer:
         ("oci.acceptProposal", commands.accept_proposal),
         ("oci.discardProposal", commands.discard_proposal),
         ("oci.fitProposal", commands.fit_proposal),
+        ("oci.watch", commands.watch),
         ("oci.refineProposal", commands.refine_proposal),
         ("oci.explainProposal", commands.explain_proposal),
         ("oci.proposals", commands.list_proposals),

@@ -1,8 +1,11 @@
 import * as vscode from "vscode";
 import {
   CodeActionRequest,
+  DidChangeConfigurationNotification,
+  ExecuteCommandRequest,
   LanguageClient,
   type LanguageClientOptions,
+  type ResponseError,
   RevealOutputChannelOn,
   State as ClientState,
   WorkDoneProgressCancelNotification,
@@ -10,6 +13,7 @@ import {
 import type { Notifications } from "./messages";
 import { ProgressNotifications } from "./progress";
 import type { Program } from "./companion";
+import { onDidSelectInterpreter, withInterpreter } from "./pythonExtension";
 import type { State } from "./state";
 import { askForTrust } from "./trust";
 
@@ -42,6 +46,7 @@ export class Client implements vscode.Disposable {
     this.progress = new ProgressNotifications(state, (token) => {
       void this.client?.sendNotification(WorkDoneProgressCancelNotification.type, { token });
     });
+    void onDidSelectInterpreter(() => void this.tellOfSettings()).then((subscription) => subscription && context.subscriptions.push(subscription));
   }
 
   /** Starts the server, or starts it anew. */
@@ -60,6 +65,12 @@ export class Client implements vscode.Disposable {
   async execute<Answer>(command: string, argument: object): Promise<Answer> {
     // The language client has registered the server's commands with the editor.
     return vscode.commands.executeCommand<Answer>(command, argument);
+  }
+
+  /** Lets the server send what the model writes, or not; also while it is only just starting. */
+  async watch(watching: boolean): Promise<void> {
+    const params = { command: "oci.watch", arguments: [{ watching }] };
+    await this.client?.sendRequest(ExecuteCommandRequest.type, params);
   }
 
   /** Listens to a message of ours, from this server and those that take its place. */
@@ -87,6 +98,11 @@ export class Client implements vscode.Disposable {
     void this.stop();
     this.ended.dispose();
     this.log.dispose();
+  }
+
+  /** Makes the server ask for the settings, as none come with the message. */
+  private async tellOfSettings(): Promise<void> {
+    await this.client?.sendNotification(DidChangeConfigurationNotification.type, { settings: null });
   }
 
   private inTurn(step: () => Promise<void>): Promise<void> {
@@ -140,6 +156,14 @@ export class Client implements vscode.Disposable {
       initializationOptions: { trusted: vscode.workspace.isTrusted, proposals: true },
       middleware: {
         handleWorkDoneProgress: this.progress.handle,
+        workspace: {
+          // The editor would send the settings as they are, without the interpreter that is filled in below.
+          didChangeConfiguration: () => this.tellOfSettings(),
+          configuration: async (params, token, next): Promise<unknown[] | ResponseError> => {
+            const answer = (await next(params, token)) as unknown[] | ResponseError;
+            return Array.isArray(answer) ? Promise.all(answer.map(withInterpreter)) : answer;
+          },
+        },
         executeCommand: async (command, args, next): Promise<unknown> => {
           if (!vscode.workspace.isTrusted) {
             await askForTrust();

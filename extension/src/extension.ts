@@ -5,7 +5,9 @@ import { registerProposals } from "./proposals";
 import { registerRequests } from "./requests";
 import { Setup } from "./setup";
 import { State } from "./state";
-import { createStatusBar } from "./statusBar";
+import { createStatusBar, followActivity } from "./statusBar";
+import { registerTestItems } from "./testItems";
+import { registerWatching } from "./watching";
 
 export function activate(context: vscode.ExtensionContext): void {
   const state = new State();
@@ -16,8 +18,11 @@ export function activate(context: vscode.ExtensionContext): void {
     state,
     client,
     createStatusBar(state),
+    followActivity(client, state),
     registerRequests(client, state),
+    registerTestItems(client, state),
     registerProposals(client),
+    registerWatching(client, state),
     setup.register(client),
     vscode.commands.registerCommand("oci.restartServer", restart),
     vscode.commands.registerCommand("oci.showMenu", showMenu),

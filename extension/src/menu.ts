@@ -10,6 +10,7 @@ export async function showMenu(): Promise<void> {
   const entries: Entry[] = [
     { label: vscode.l10n.t("$(sparkle) Generate with OCI…"), command: "oci.generateWithInstruction" },
     { label: vscode.l10n.t("$(wrench) Fix with OCI"), command: "oci.fixHere" },
+    { label: vscode.l10n.t("$(eye) Watch the Model's Reply"), command: "oci.watchReply" },
     { label: "", kind: vscode.QuickPickItemKind.Separator },
     { label: vscode.l10n.t("$(chip) Select Model"), command: "oci.selectModel" },
     { label: vscode.l10n.t("$(pulse) Doctor: what is missing on this machine?"), command: "oci.doctor" },

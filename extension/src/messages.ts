@@ -3,6 +3,8 @@
 export interface Notifications {
   readonly "oci/proposal": WaitingProposal;
   readonly "oci/proposalClosed": ClosedProposal;
+  readonly "oci/activity": Activity;
+  readonly "oci/reply": Reply;
   readonly "oci/explanation": ExplanationPiece;
 }
 
@@ -14,6 +16,7 @@ export interface WaitingProposal {
   readonly line: number;
   readonly label: string;
   readonly verified: boolean;
+  readonly rounds: number;
   readonly receipt: readonly string[];
   readonly problem: string;
   readonly restored: boolean;
@@ -22,6 +25,19 @@ export interface WaitingProposal {
 export interface ClosedProposal {
   readonly token: string;
   readonly outcome: "applied" | "discarded" | "superseded";
+}
+
+export interface Activity {
+  readonly token: string;
+  readonly phase: "loading" | "generating" | "testing";
+  readonly model: string;
+  readonly device: string;
+}
+
+export interface Reply {
+  readonly token: string;
+  readonly text: string;
+  readonly begins: boolean;
 }
 
 export interface ExplanationPiece {

@@ -26,7 +26,7 @@ export function registerRequests(client: Client, state: State): vscode.Disposabl
         }
       }),
     ),
-    vscode.commands.registerCommand("oci.fixHere", withEditor((editor) => fix(client, editor))),
+    vscode.commands.registerCommand("oci.fixHere", withEditor(({ document, selection }) => fix(client, document, selection))),
   );
 }
 
@@ -36,19 +36,19 @@ async function generate(client: Client, editor: vscode.TextEditor, instruction: 
   await client.execute("oci.generate", { uri: editor.document.uri.toString(), range, instruction });
 }
 
-/** Asks for what the lightbulb would offer here, so that both mean the same. */
-async function fix(client: Client, editor: vscode.TextEditor): Promise<void> {
-  const offers = await client.offers(editor.document, editor.selection);
+/** Asks for what the lightbulb would offer at a place, so that both mean the same. */
+export async function fix(client: Client, document: vscode.TextDocument, range: vscode.Range): Promise<void> {
+  const offers = await client.offers(document, range);
   const offer = ["oci.fixTest", "oci.fix"].flatMap((name) => offers.filter(({ command }) => command === name))[0];
   if (offer) {
     await client.execute(offer.command, offer.arguments[0] as object);
   } else {
-    await client.execute("oci.fix", { uri: editor.document.uri.toString() });
+    await client.execute("oci.fix", { uri: document.uri.toString() });
   }
 }
 
 /** Whether the server can be asked; tells the user what to do if not. */
-async function ready(state: State): Promise<boolean> {
+export async function ready(state: State): Promise<boolean> {
   if (!vscode.workspace.isTrusted) {
     await askForTrust();
     return false;

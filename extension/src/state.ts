@@ -1,4 +1,5 @@
 import * as vscode from "vscode";
+import type { Activity } from "./messages";
 
 /** What the server is doing; `why` is for the user. */
 export type Server =
@@ -10,6 +11,7 @@ export type Server =
 export interface Work {
   readonly title: string;
   readonly message: string;
+  readonly activity?: Activity;
 }
 
 /** What the status bar shows and commands ask for. */
@@ -19,6 +21,8 @@ export class State implements vscode.Disposable {
   private now: Server = { kind: "off", why: "", isSetUp: true };
   /** By the token of its progress. */
   private readonly working = new Map<string | number, Work>();
+  private readonly activities = new Map<string | number, Activity>();
+  private latest: Activity | undefined;
 
   get server(): Server {
     return this.now;
@@ -30,7 +34,26 @@ export class State implements vscode.Disposable {
   }
 
   get works(): readonly Work[] {
-    return [...this.working.values()];
+    return [...this.working].map(([token, work]) => {
+      const activity = this.activities.get(token);
+      return activity ? { ...work, activity } : work;
+    });
+  }
+
+  /** What the last request ran on, while the settings are still the same. */
+  get engine(): Pick<Activity, "model" | "device"> | undefined {
+    return this.latest;
+  }
+
+  setActivity(activity: Activity): void {
+    this.activities.set(activity.token, activity);
+    this.latest = activity;
+    this.changed.fire();
+  }
+
+  forgetEngine(): void {
+    this.latest = undefined;
+    this.changed.fire();
   }
 
   setWork(token: string | number, work: Work): void {
@@ -40,6 +63,7 @@ export class State implements vscode.Disposable {
 
   endWork(token: string | number): void {
     this.working.delete(token);
+    this.activities.delete(token);
     this.changed.fire();
   }
 

@@ -1,5 +1,6 @@
 import * as vscode from "vscode";
-import type { State } from "./state";
+import type { Client } from "./client";
+import type { State, Work } from "./state";
 
 /** Keeps a status bar item that says what the companion is doing and opens its menu. */
 export function createStatusBar(state: State): vscode.Disposable {
@@ -7,7 +8,7 @@ export function createStatusBar(state: State): vscode.Disposable {
   item.name = "OCI Companion";
   item.command = "oci.showMenu";
   const update = (): void => {
-    const { text, tooltip, isProblem } = describe(state);
+    const { text, tooltip, isProblem = false } = describe(state);
     item.text = text;
     item.tooltip = tooltip;
     item.accessibilityInformation = { label: tooltip };
@@ -23,29 +24,67 @@ export function createStatusBar(state: State): vscode.Disposable {
   );
 }
 
-function describe(state: State): { text: string; tooltip: string; isProblem: boolean } {
+/** Keeps the state's requests at the phase that the server tells. */
+export function followActivity(client: Client, state: State): vscode.Disposable {
+  client.onNotification("oci/activity", (activity) => {
+    state.setActivity(activity);
+  });
+  return vscode.workspace.onDidChangeConfiguration((change) => {
+    if (change.affectsConfiguration("oci.model") || change.affectsConfiguration("oci.endpoint")) {
+      state.forgetEngine();
+    }
+  });
+}
+
+interface Description {
+  readonly text: string;
+  readonly tooltip: string;
+  readonly isProblem?: boolean;
+}
+
+function describe(state: State): Description {
   const { server, works } = state;
   if (server.kind === "starting") {
-    return { text: "$(loading~spin) OCI", tooltip: vscode.l10n.t("OCI is starting"), isProblem: false };
+    return { text: vscode.l10n.t("$(loading~spin) OCI: starting"), tooltip: vscode.l10n.t("OCI is starting") };
   }
   if (server.kind !== "running") {
-    return { text: "$(circle-slash) OCI", tooltip: vscode.l10n.t("OCI is off. {0}", server.why), isProblem: true };
+    const tooltip = vscode.l10n.t("OCI is off. {0}", server.why);
+    return { text: vscode.l10n.t("$(circle-slash) OCI: off"), tooltip, isProblem: true };
   }
   if (!vscode.workspace.isTrusted) {
     const tooltip = vscode.l10n.t("OCI waits for trust: it runs nothing in a workspace that is not trusted");
-    return { text: "$(shield) OCI", tooltip, isProblem: false };
+    return { text: "$(shield) OCI", tooltip };
   }
   const [work] = works;
   if (work) {
-    const tooltip = works.map(({ title, message }) => `${title}: ${message}`).join("\n");
-    return { text: "$(loading~spin) OCI", tooltip, isProblem: false };
+    const lines = works.map(({ title, message }) => `${title}: ${message}`);
+    return { text: phase(work), tooltip: [...lines, modelLine(state)].join("\n") };
   }
-  return { text: "$(sparkle) OCI", tooltip: vscode.l10n.t("OCI is ready. Model: {0}", model()), isProblem: false };
+  return { text: "$(sparkle) OCI", tooltip: vscode.l10n.t("OCI is ready. {0}", modelLine(state)) };
 }
 
-function model(): string {
+function phase({ activity }: Work): string {
+  switch (activity?.phase) {
+    case "loading":
+      return vscode.l10n.t("$(loading~spin) OCI: loading the model");
+    case "generating":
+      return vscode.l10n.t("$(loading~spin) OCI: generating");
+    case "testing":
+      return vscode.l10n.t("$(loading~spin) OCI: testing");
+    default:
+      return vscode.l10n.t("$(loading~spin) OCI: working");
+  }
+}
+
+function modelLine({ engine }: State): string {
   const settings = vscode.workspace.getConfiguration("oci");
-  const name = settings.get<string>("model", "") || vscode.l10n.t("the default");
+  const named = [engine?.model, settings.get<string>("model")].find((name) => name);
+  const name = named ?? vscode.l10n.t("the default");
   const endpoint = settings.get<string>("endpoint", "");
-  return endpoint ? vscode.l10n.t("{0}, at {1}", name, endpoint) : name;
+  if (endpoint) {
+    return vscode.l10n.t("Model: {0}, at {1}", name, endpoint);
+  }
+  return engine?.device
+    ? vscode.l10n.t("Model: {0}, on {1}", name, engine.device.toUpperCase())
+    : vscode.l10n.t("Model: {0}", name);
 }

@@ -21,11 +21,13 @@ from lsp_server.features import (
     progress,
     proposals,
     review,
+    watching,
     work,
 )
 from lsp_server.features.messages import EXPLANATION, ExplanationPiece, KeptProposal
 from lsp_server.features.narrator import Narrator
 from lsp_server.features.session import CompanionServer, Work
+from lsp_server.refine.events import Event, Listener
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.proposal import FeedbackRequest, Proposal
 from lsp_server.refine.task import (
@@ -144,6 +146,11 @@ async def accept_proposal(server: CompanionServer, *arguments: Any) -> dict[str,
     return await review.accept(server, _Argument(arguments).text("token"))
 
 
+def watch(server: CompanionServer, *arguments: Any) -> None:
+    """`oci.watch` {watching}: send what the model writes from now on, and what it has written, or send it no longer."""
+    watching.watch(server, _Argument(arguments).flag("watching"))
+
+
 def discard_proposal(server: CompanionServer, *arguments: Any) -> None:
     """`oci.discardProposal` {token}: let a proposal go."""
     review.discard(server, _Argument(arguments).text("token"))
@@ -255,7 +262,7 @@ def _start(server: CompanionServer, uri: str, title: str, make: Make) -> dict[st
         return _refuse(server, str(error))
 
     async def do(started: Work, narrator: Narrator) -> str:
-        return await _propose(server, started, request, narrator)
+        return await _propose(server, started, title, request, narrator)
 
     return _begin(server, uri, title, do)
 
@@ -302,10 +309,33 @@ async def _work(server: CompanionServer, started: Work, title: str, do: Do) -> N
         del server.works[started.token]
 
 
+def _listeners(
+    narrator: Narrator, watcher: watching.Watcher | None
+) -> tuple[Listener, Callable[[str], None]]:
+    """Return what is told of each step, and what of waiting for the model."""
+    if watcher is None:
+        return narrator, narrator.notice
+
+    def tell(event: Event) -> None:
+        narrator(event)
+        watcher(event)
+
+    def notice(text: str) -> None:
+        narrator.notice(text)
+        watcher.loading()
+
+    return tell, notice
+
+
 async def _propose(
-    server: CompanionServer, started: Work, request: Request | FeedbackRequest, narrator: Narrator
+    server: CompanionServer,
+    started: Work,
+    title: str,
+    request: Request | FeedbackRequest,
+    narrator: Narrator,
 ) -> str:
     """Work on a request, and offer what comes out."""
+    watcher = watching.Watcher(server, started.token, title) if server.reviews else None
     proposal = None
     ready = None if isinstance(request, FeedbackRequest) else ahead.take(server, request)
     if ready is not None:
@@ -315,7 +345,7 @@ async def _propose(
         )
     if proposal is None:
         proposal = await asyncio.to_thread(
-            work.propose, request, server.settings, started.cancel, narrator, narrator.notice
+            work.propose, request, server.settings, started.cancel, *_listeners(narrator, watcher)
         )
     if started.cancel.is_set():
         raise Cancelled
@@ -372,6 +402,13 @@ class _Argument:
             value = default
         if not isinstance(value, str):
             raise JsonRpcInvalidParams(f"`{name}` is {value!r}, not a string")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return a truth value, which must be there."""
+        value = self._values.get(name)
+        if not isinstance(value, bool):
+            raise JsonRpcInvalidParams(f"`{name}` is {value!r}, not true or false")
         return value
 
     def texts(self, name: str) -> list[str]:

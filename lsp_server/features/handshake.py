@@ -25,6 +25,7 @@ COMMANDS = (
     "oci.acceptProposal",
     "oci.discardProposal",
     "oci.fitProposal",
+    "oci.watch",
     "oci.refineProposal",
     "oci.explainProposal",
     "oci.proposals",

@@ -12,6 +12,10 @@ PROPOSAL = "oci/proposal"
 """A proposal waits to be accepted or discarded."""
 PROPOSAL_CLOSED = "oci/proposalClosed"
 """A proposal waits no longer."""
+ACTIVITY = "oci/activity"
+"""A request has come to another phase."""
+REPLY = "oci/reply"
+"""What the model writes; sent while the client watches (`oci.watch`)."""
 EXPLANATION = "oci/explanation"
 """A piece of an explanation that was asked for by `oci.explainProposal`."""
 
@@ -34,6 +38,8 @@ class WaitingProposal:
     """What it is, in one line."""
     verified: bool
     """Whether the tests have proven it, on the file as it is now."""
+    rounds: int
+    """How many the model needed, those of earlier proposals that it was refined from included."""
     receipt: tuple[str, ...]
     """What was proven, one fact a line."""
     problem: str
@@ -49,6 +55,30 @@ class ClosedProposal:
     token: str
     outcome: Literal["applied", "discarded", "superseded"]
     """Superseded: so many newer ones wait that it was let go."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What is being done for a request, until its progress ends."""
+
+    token: str
+    """Of the request and its progress."""
+    phase: Literal["loading", "generating", "testing"]
+    model: str
+    """The model's id; empty if that is the endpoint's to say."""
+    device: str
+    """What the model runs on, such as `cpu` or `cuda`; empty while that is not known, and for endpoints."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model writes for the latest request, and what becomes of it, in Markdown."""
+
+    token: str
+    """Of the request."""
+    text: str
+    begins: bool
+    """Whether `text` is all there is so far, instead of what has come since."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +120,8 @@ class KeptProposal:
 NOTIFICATIONS = {
     PROPOSAL: WaitingProposal,
     PROPOSAL_CLOSED: ClosedProposal,
+    ACTIVITY: Activity,
+    REPLY: Reply,
     EXPLANATION: ExplanationPiece,
 }
 """What goes to the client unasked."""

@@ -104,6 +104,7 @@ def _waiting(
         line=_first_changed_line(edit.before, edit.after),
         label=label(proposal, edit),
         verified=proposal.verified and not edit.rebased,
+        rounds=proposal.receipt.rounds,
         receipt=tuple(receipt_text(proposal, edit).splitlines()),
         problem=problem,
         restored=restored,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lsp_server.features.diagnostics import Shown
     from lsp_server.features.on_save import Watched
     from lsp_server.features.outside import Outside
+    from lsp_server.features.watching import Transcript
 
 _SNAKE = re.compile(r"([A-Z])")
 KEPT_PROPOSALS = 20
@@ -64,6 +65,10 @@ class CompanionServer(LanguageServer):
         """By token."""
         self.offers: set[asyncio.Task[None]] = set()
         """Proposals that the user is being asked about."""
+        self.watching = False
+        """Whether the client shows what the model writes."""
+        self.transcript: Transcript | None = None
+        """What the model has written for the latest request."""
         self.proposals: dict[str, Proposal] = {}
         """Proposals that were not applied, by token, the oldest first."""
 

@@ -182,6 +182,23 @@ def choose_engine(settings: Settings, notice: Callable[[str], None], *, backgrou
     return LocalEngine(model, settings.engine.idleUnload * 60, notice, background=background)
 
 
+def model_name(settings: Settings) -> str:
+    """Return the id of the model that requests go to; empty if that is the endpoint's to say."""
+    from lsp_server.models import catalog
+
+    return settings.model or ("" if settings.endpoint else catalog.DEFAULT)
+
+
+def device(settings: Settings) -> str:
+    """Return what our own engine's loaded model runs on; empty if it is not loaded, or not ours."""
+    if settings.endpoint:
+        return ""
+    from lsp_server.engine.supervise import status
+    from lsp_server.models import store
+
+    return status(store.entry(model_name(settings)).id).device or ""
+
+
 def is_told(error: Exception) -> bool:
     """Whether an error's message is written for the user, with what mends it."""
     from lsp_server.engine.protocol import EngineError

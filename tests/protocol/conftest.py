@@ -14,6 +14,7 @@ from lsp_server.models import store
 from lsp_server.refine.sessions import Sessions
 from tests.protocol.editor import Editor
 from tests.protocol.endpoint import Endpoint, fenced
+from tests.protocol.reviewer import Reviewer
 
 CALC = """\
 def add(a, b):
@@ -85,6 +86,16 @@ def settings(endpoint: Endpoint, own_home: Path) -> dict[str, Any]:
 async def editor(own_home: Path) -> AsyncIterator[Editor]:
     """An editor whose server ends with the test."""
     opened = Editor()
+    yield opened
+    if not opened.stopped:
+        await opened.shutdown_session()
+        await opened.stop()
+
+
+@pytest_asyncio.fixture
+async def reviewer(own_home: Path) -> AsyncIterator[Reviewer]:
+    """An editor that shows proposals itself, whose server ends with the test."""
+    opened = Reviewer()
     yield opened
     if not opened.stopped:
         await opened.shutdown_session()

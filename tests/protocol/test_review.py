@@ -9,45 +9,17 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from lsp_server.features.messages import EXPLANATION, PROPOSAL, PROPOSAL_CLOSED
 from tests.protocol.conftest import CALC, RIGHT, WRONG
-from tests.protocol.editor import Editor, plain
 from tests.protocol.endpoint import Endpoint, fenced
+from tests.protocol.reviewer import REVIEWS, Reviewer
 
 FIXED = CALC.replace("a - b", "a + b")
-REVIEWS = {"proposals": True}
-
-
-class Reviewer(Editor):
-    """An editor that shows proposals itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting: list[dict[str, Any]] = []
-        self.closed: list[dict[str, Any]] = []
-        self.explained: list[dict[str, Any]] = []
-        self.feature(EXPLANATION)(lambda message: self.explained.append(plain(message)))
-        self.feature(PROPOSAL)(lambda message: self.waiting.append(plain(message)))
-        self.feature(PROPOSAL_CLOSED)(lambda message: self.closed.append(plain(message)))
-
-    async def proposal(self) -> dict[str, Any]:
-        """Return the next proposal."""
-        await self.until("a proposal", lambda: self.waiting)
-        return self.waiting.pop(0)
 
 
 @pytest.fixture
-def editor() -> Reviewer:
-    """Not started, and ended by the fixture below."""
-    return Reviewer()
-
-
-@pytest.fixture(autouse=True)
-async def ended(editor: Reviewer) -> Any:
-    yield
-    if not editor.stopped:
-        await editor.shutdown_session()
-        await editor.stop()
+def editor(reviewer: Reviewer) -> Reviewer:
+    """It shows proposals itself."""
+    return reviewer
 
 
 async def test_it_waits_until_it_is_accepted(
@@ -59,6 +31,7 @@ async def test_it_waits_until_it_is_accepted(
     proposal = await editor.proposal()
     assert (proposal["token"], proposal["uri"], proposal["version"]) == (token, calc, 1)
     assert (proposal["text"], proposal["line"], proposal["problem"]) == (FIXED, 1, "")
+    assert proposal["rounds"] == 1
     assert proposal["verified"]
     assert proposal["label"] == "OCI verified: 2 of 2 tests pass, 1 round"
     assert proposal["receipt"][1] == "tests      1 of 2 passed before → 2 of 2 pass now"

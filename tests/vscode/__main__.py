@@ -1,6 +1,7 @@
 """Check, build and package the extension, install it by hand, and run its tests in a real VS Code.
 
-`.venv/bin/python -m tests.vscode` does all of it; arguments are the test files to run, such as `deciding`.
+`.venv/bin/python -m tests.vscode` does all of it; arguments are the test files to run, such as `deciding`. With
+`--pictures` the pictures of the extension's page are made anew, if all tests pass.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from tests.vscode.environment import Environment, NotInstalled, chromium, enviro
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dist" / "oci-companion.vsix"
+OLDER_VERSION = "0.0.1"
+OLDER_PACKAGE = ROOT / "dist" / f"oci-companion-{OLDER_VERSION}.vsix"
+"""The same under a lower version: what an update starts from."""
+STRINGS = ROOT / "extension" / "l10n" / "bundle.l10n.json"
 ARTEFACTS = ROOT / "dist" / "e2e"
 """Screenshots of the last run, and the installed extension: not below `tests`, where pytest would find its example."""
 LARGEST_PACKAGE = 1_000_000
 """Bytes."""
+PICTURES = ("proposal", "waiting", "walkthrough", "watching")
+"""Those of the tests' screenshots that the extension's page shows."""
 SHIPPED = {
     "[Content_Types].xml",
     "dist/extension.js",
@@ -46,18 +53,25 @@ def main(arguments: list[str]) -> int:
     except (NotInstalled, ModelError) as error:
         print(f"tests.vscode: {error}", file=sys.stderr)
         return 2
-    files = [f"tests/vscode/{name}.test.ts" for name in arguments] or ["tests/vscode/*.test.ts"]
+    names = [name for name in arguments if name != "--pictures"]
+    files = [f"tests/vscode/{name}.test.ts" for name in names] or ["tests/vscode/*.test.ts"]
     given = {
         "OCI_E2E_CODE_SERVER": made.code_server,
         "OCI_E2E_CHROMIUM": browser,
         "OCI_E2E_EXTENSIONS": extensions,
+        "OCI_E2E_PACKAGE": PACKAGE,
+        "OCI_E2E_OLDER_PACKAGE": OLDER_PACKAGE,
         "OCI_E2E_PYTHON": sys.executable,
         "OCI_E2E_ARTEFACTS": ARTEFACTS,
     }
     # One at a time: two browsers on a small machine would slow each other down until something times out.
     flags = ["--test", "--test-concurrency=1", "--test-force-exit", "--test-reporter=spec"]
     environ = {**os.environ, **{name: str(value) for name, value in given.items()}}
-    return subprocess.run([str(made.node), *flags, *files], cwd=ROOT, env=environ, check=False).returncode
+    status = subprocess.run([str(made.node), *flags, *files], cwd=ROOT, env=environ, check=False).returncode
+    if "--pictures" in arguments and not status:
+        for picture in PICTURES:
+            shutil.copy(ARTEFACTS / f"{picture}.png", ROOT / "extension" / "images")
+    return status
 
 
 def build(made: Environment) -> None:
@@ -72,9 +86,24 @@ def build(made: Environment) -> None:
         made.npm(ROOT, "ci", "--ignore-scripts")
         marker.write_text(lock, encoding="utf-8")
     PACKAGE.parent.mkdir(exist_ok=True)
-    for script in ("lint", "check", "package"):
+    check_strings(made)
+    for script in ("lint", "check", "bundle:host", "package"):
         made.npm(ROOT, "run", "--silent", script)
     check_package()
+    older = ["--no-git-tag-version", "--no-update-package-json", "--out", str(OLDER_PACKAGE)]
+    made.npm(ROOT, "run", "--silent", "package", "--", OLDER_VERSION, *older)
+
+
+def check_strings(made: Environment) -> None:
+    """See that the strings that translators are given are those of the code.
+
+    Raises:
+        NotInstalled: they were not; now they are.
+    """
+    before = STRINGS.read_bytes()
+    made.npm(ROOT, "run", "--silent", "strings")
+    if STRINGS.read_bytes() != before:
+        raise NotInstalled(f"{STRINGS.relative_to(ROOT)} was not up to date, and is made anew: commit it")
 
 
 def check_package() -> None:
@@ -92,7 +121,7 @@ def check_package() -> None:
     foreign = {
         name
         for name in names - code - SHIPPED
-        if not name.startswith(("extension/icons/", "extension/walkthrough/"))
+        if not name.startswith(("extension/icons/", "extension/l10n/", "extension/walkthrough/"))
     }
     unfit = {name for name in code if not name.endswith((".py", ".toml"))}
     for what, found in (("lacks", (here | SHIPPED) - names), ("should not have", foreign | unfit)):

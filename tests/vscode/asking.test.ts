@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { CALC, FIXED, RIGHT, suite } from "./fixture.ts";
+import { RIGHT, suite, WRONG } from "./fixture.ts";
+import { CALC, FIXED } from "./project.ts";
 import { until } from "./until.ts";
 
 suite({}, (browserTest) => {
@@ -28,10 +29,27 @@ suite({}, (browserTest) => {
     await window.quickInput.fill("Add the two numbers");
     await window.picture("instruction");
     await window.quickInput.press("Enter");
-    await window.lens("Accept").click();
-    await window.proposal.waitFor({ state: "detached" });
-    await window.save("calc.py");
-    await until("the generated code", () => read("calc.py") === FIXED);
+    await window.chooseLens("Accept", window.proposal, "hidden");
+    await window.save("calc.py", () => read("calc.py") === FIXED);
+  });
+
+  browserTest("what the model writes is watched beside the code", async ({ model, open }) => {
+    const thoughts = "The test expects a sum, and `add` returns a difference. ".repeat(8);
+    model.script([`${thoughts}\n\n${WRONG}`, RIGHT], 100);
+    const window = await open("calc.py", 2);
+    await window.serverRuns();
+    await window.command("OCI: Watch the Model's Reply");
+    await window.reply("Nothing has been asked yet").waitFor();
+    await window.command("Fix with OCI");
+    await window.reply("The test expects a sum").waitFor();
+    await window.status.filter({ hasText: "OCI: generating" }).waitFor();
+    await window.lens("OCI verified").waitFor();
+    // The last lines: the end is kept in view.
+    await window.reply("return a + b").waitFor();
+    await window.reply("> **verified**").waitFor();
+    await window.page.mouse.move(700, 600); // off what would show a hint
+    await window.picture("watching");
+    await window.serverRuns();
   });
 
   browserTest("a server that is killed in the middle is started again", async ({ model, server, open, read }) => {

@@ -1,10 +1,12 @@
 /** VS Code as code-server: a process of its own with its own user data, and nothing of it left at the end. */
 
-import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 import { until } from "./until.ts";
 
 /** What a run of the tests is given by `python -m tests.vscode`. */
@@ -12,6 +14,8 @@ export const given = {
   codeServer: fromEnvironment("OCI_E2E_CODE_SERVER"),
   chromium: fromEnvironment("OCI_E2E_CHROMIUM"),
   extensions: fromEnvironment("OCI_E2E_EXTENSIONS"),
+  package: fromEnvironment("OCI_E2E_PACKAGE"),
+  olderPackage: fromEnvironment("OCI_E2E_OLDER_PACKAGE"),
   python: fromEnvironment("OCI_E2E_PYTHON"),
   artefacts: fromEnvironment("OCI_E2E_ARTEFACTS"),
 };
@@ -38,12 +42,32 @@ const QUIET = {
   "workbench.welcomePage.walkthroughs.openOnInstall": false,
 };
 
+const OFFLINE = { EXTENSIONS_GALLERY: "{}" };
+
+/** Installs a package as a user does by hand: into this folder for extensions, where it takes an earlier one's place. */
+export async function install(file: string, extensions: string): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "oci-install-"));
+  const configuration = join(folder, "config.yaml");
+  writeFileSync(configuration, "auth: none\n");
+  const where = ["--config", configuration, "--user-data-dir", folder, "--extensions-dir", extensions];
+  await promisify(execFile)(process.execPath, [given.codeServer, ...where, "--install-extension", file, "--force"], {
+    env: { ...process.env, ...OFFLINE },
+  });
+  rmSync(folder, { recursive: true });
+}
+
 interface Options {
   /** A folder for what it writes. */
   readonly folder: string;
   readonly settings: Readonly<Record<string, unknown>>;
   /** Whether folders are trusted only when the user says so. */
   readonly asksForTrust: boolean;
+  /** The folder of the extensions that are installed. */
+  readonly extensions: string;
+  /** Beside this process's own environment. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Whether a window may name an extension's folder to be loaded. */
+  readonly loadsExtensions: boolean;
 }
 
 export class CodeServer {
@@ -55,7 +79,8 @@ export class CodeServer {
     this.child = child;
   }
 
-  static async start({ folder, settings, asksForTrust }: Options): Promise<CodeServer> {
+  static async start(options: Options): Promise<CodeServer> {
+    const { folder, settings, asksForTrust, loadsExtensions, extensions, environment } = options;
     const user = join(folder, "user");
     // Settings of scope `machine` count in the machine's file only: here the window is always a remote one.
     for (const [name, values] of Object.entries({ User: { ...QUIET, ...settings }, Machine: settings })) {
@@ -71,13 +96,14 @@ export class CodeServer {
       [
         given.codeServer,
         ...["--auth", "none", "--bind-addr", `127.0.0.1:${port}`, "--config", configuration],
-        ...["--user-data-dir", user, "--extensions-dir", given.extensions],
+        ...["--user-data-dir", user, "--extensions-dir", extensions],
         ...["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override", "--disable-proxy"],
         // Else extension hosts and language servers outlive their page by hours.
         ...["--reconnection-grace-time", "1"],
         ...(asksForTrust ? [] : ["--disable-workspace-trust"]),
+        ...(loadsExtensions ? ["--vscode-option", "enable-smoke-test-driver"] : []),
       ],
-      { detached: true, stdio: ["ignore", log, log], env: { ...process.env, EXTENSIONS_GALLERY: "{}" } },
+      { detached: true, stdio: ["ignore", log, log], env: { ...process.env, ...OFFLINE, ...environment } },
     );
     closeSync(log);
     const server = new CodeServer(`http://127.0.0.1:${port}`, child);
@@ -89,6 +115,17 @@ export class CodeServer {
       return (await fetch(`${server.url}/healthz`)).ok;
     });
     return server;
+  }
+
+  /** Returns what a window calls a file. */
+  uri(file: string): string {
+    return `vscode-remote://${new URL(this.url).host}${file}`;
+  }
+
+  /** Returns the address of a window with a folder. */
+  address(folder: string, payload: Readonly<Record<string, string>>): string {
+    const query = new URLSearchParams({ folder, payload: JSON.stringify(Object.entries(payload)) });
+    return `${this.url}/?${query.toString()}`;
   }
 
   /** Ends it with all its processes. */

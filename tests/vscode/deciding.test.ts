@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { CALC, FIXED, suite, WRONG } from "./fixture.ts";
+import { RIGHT, suite, WRONG } from "./fixture.ts";
+import { CALC, FIXED } from "./project.ts";
+import { fenced } from "./scriptedModel.ts";
 import { until } from "./until.ts";
 
 suite({}, (browserTest) => {
@@ -11,30 +13,27 @@ suite({}, (browserTest) => {
     await window.lens("OCI verified: 2 of 2 tests pass, 1 round").waitFor();
     await window.picture("proposal");
     assert.equal(read("calc.py"), CALC, "nothing is applied before it is accepted");
-    await window.lens("Accept").click();
-    await window.proposal.waitFor({ state: "detached" });
-    await window.save("calc.py");
-    await until("the repaired file", () => read("calc.py") === FIXED);
+    await window.chooseLens("Accept", window.proposal, "hidden");
+    await window.save("calc.py", () => read("calc.py") === FIXED);
     await window.picture("accepted");
-    await window.page.keyboard.press("Control+z");
-    await window.dirtyTab("calc.py").waitFor();
-    await window.save("calc.py");
-    await until("the file as it was", () => read("calc.py") === CALC);
+    await window.undo("calc.py");
+    await window.save("calc.py", () => read("calc.py") === CALC);
   });
 
   browserTest("a proposal is discarded from the view that lists what waits", async ({ open, read }) => {
     const window = await open("calc.py", 2);
     await window.serverRuns();
     await window.command("Fix with OCI");
-    // VS Code may leave lenses out for good where the layout changes before it has shown them.
-    await window.lens("Discard").waitFor();
+    await window.proposal.waitFor();
+    // At once: VS Code itself leaves lenses out of an editor that loses the focus before it has asked for them.
     await window.openSideBar();
-    await window.waiting("calc.py").locator(".monaco-tl-twistie").click();
-    await window.page.getByText("1 of 2 passed before → 2 of 2 pass now").first().waitFor();
+    await window.lens("Discard").waitFor();
+    const receipt = window.page.getByText("1 of 2 passed before → 2 of 2 pass now").first();
+    await window.clickUntil(window.waiting("calc.py").locator(".monaco-tl-twistie"), receipt);
     await window.waiting("calc.py").hover();
     await window.picture("waiting");
-    await window.waiting("calc.py").getByRole("button", { name: "Discard Proposal" }).click();
-    await window.proposal.waitFor({ state: "detached" });
+    const discard = window.waiting("calc.py").getByRole("button", { name: "Discard Proposal" });
+    await window.clickUntil(discard, window.proposal, "hidden");
     await window.waiting("calc.py").waitFor({ state: "detached" });
     assert.equal(await window.dirtyTab("calc.py").count(), 0);
     assert.equal(read("calc.py"), CALC);
@@ -45,13 +44,36 @@ suite({}, (browserTest) => {
     await window.serverRuns();
     await window.command("Fix with OCI");
     await window.proposal.waitFor();
-    await window.editOriginal("a - b", "a - b  # mine");
+    await window.editOriginal("return a - b", "return a - b  # mine");
     await window.lens("Does not fit the file any more: why?").waitFor();
     await window.command("OCI: Accept Proposal");
     await window.notification("The proposal was not applied: calc.py was changed in the same place").waitFor();
     await window.picture("refused");
-    await window.save("calc.py");
-    assert.equal(fixture.read("calc.py"), CALC.replace("a - b", "a - b  # mine"));
+    await window.save("calc.py", () => fixture.read("calc.py") === CALC.replace("a - b", "a - b  # mine"));
+  });
+
+  browserTest("a proposal is refined with feedback, and both wait when the window was closed", async (fixture) => {
+    fixture.model.script([RIGHT, fenced("def add(a, b):\n    return sum((a, b))")]);
+    const first = await fixture.open("calc.py", 2);
+    await first.serverRuns();
+    await first.command("Fix with OCI");
+    await first.chooseLens("Refine…", first.quickInput);
+    await first.quickInput.fill("Use sum.");
+    await first.picture("feedback");
+    await first.quickInput.press("Enter");
+    await first.lens("OCI verified: 2 of 2 tests pass, 2 rounds").waitFor();
+    await first.picture("refined");
+    await first.close();
+
+    const window = await fixture.open("calc.py", 2);
+    await window.openSideBar();
+    await until("both proposals", async () => (await window.waiting("calc.py").count()) === 2);
+    assert.equal(await window.proposal.count(), 0, "what waits does not push itself forward");
+    await window.picture("kept");
+    await window.clickUntil(window.waiting("calc.py").last(), window.proposal);
+    await window.chooseLens("Accept", window.proposal, "hidden");
+    await window.save("calc.py", () => fixture.read("calc.py") === CALC.replace("a - b", "sum((a, b))"));
+    await until("the other to wait on", async () => (await window.waiting("calc.py").count()) === 1);
   });
 
   browserTest("what the tests have not proven says so", async ({ model, open }) => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { CALC, suite } from "./fixture.ts";
+import { suite } from "./fixture.ts";
+import { CALC } from "./project.ts";
 
 suite({ asksForTrust: true }, (browserTest) => {
   browserTest("a workspace that is not trusted runs nothing until it is trusted", async ({ model, open, read }) => {
@@ -15,10 +16,14 @@ suite({ asksForTrust: true }, (browserTest) => {
     assert.equal(read("calc.py"), CALC);
 
     await window.pressButton("This workspace is not trusted", "Manage Workspace Trust");
-    await window.page.locator(".workspace-trust-editor .monaco-button", { hasText: /^Trust$/ }).first().click();
-    await window.page.locator('.monaco-modal-editor-block [aria-label^="Close"]').first().click();
-    await window.status.and(window.page.locator('[aria-label^="OCI is ready"]')).waitFor();
+    const ready = window.status.and(window.page.locator('[aria-label^="OCI is ready"]'));
+    const trust = window.page.locator(".workspace-trust-editor .monaco-button", { hasText: /^Trust$/ }).first();
+    await trust.waitFor();
+    await window.clickUntil(trust, ready);
+    const editor = window.page.locator(".monaco-modal-editor-block");
+    await window.clickUntil(editor.locator('[aria-label^="Close"]').first(), editor, "hidden");
     await window.command("Fix with OCI");
-    await window.notification("Fix with OCI").waitFor();
+    await window.lens("OCI verified").waitFor();
+    assert.equal(model.asked, 1);
   });
 });

@@ -15,17 +15,24 @@ export class Workbench {
     this.page = page;
   }
 
-  /** Opens a folder with one of its files, the cursor at a line. */
-  static async open(browser: Browser, server: CodeServer, folder: string, file: string, line = 1): Promise<Workbench> {
+  /** Opens a folder with one of its files, the cursor at a line; `extension` is the folder of one more extension. */
+  static async open(
+    browser: Browser,
+    server: CodeServer,
+    folder: string,
+    file: string,
+    line = 1,
+    extension?: string,
+  ): Promise<Workbench> {
     const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE);
-    const uri = `vscode-remote://${new URL(server.url).host}${join(folder, file)}:${line}:1`;
-    const payload = JSON.stringify([
-      ["gotoLineMode", "true"],
-      ["openFile", uri],
-    ]);
-    await page.goto(`${server.url}/?${new URLSearchParams({ folder, payload }).toString()}`, { waitUntil: "commit" });
+    const payload = {
+      gotoLineMode: "true",
+      openFile: server.uri(`${join(folder, file)}:${line}:1`),
+      ...(extension ? { extensionDevelopmentPath: server.uri(extension) } : {}),
+    };
+    await page.goto(server.address(folder, payload), { waitUntil: "commit" });
     const workbench = new Workbench(page);
     await workbench.tab(file).first().waitFor();
     await page.locator(".editor-instance .view-lines .view-line").first().waitFor();
@@ -41,6 +48,14 @@ export class Workbench {
     await this.page.screenshot({ path: join(given.artefacts, `${name}.png`) });
   }
 
+  /** Keeps pictures of how a test has failed, and of what the user was told before. */
+  async failed(name: string): Promise<void> {
+    await this.picture(`FAILED ${name}`);
+    await this.page.keyboard.press("Escape");
+    await clicked(this.page.locator('[id="status.notifications"]'));
+    await this.picture(`FAILED ${name}, notifications`);
+  }
+
   /** Runs a command by the name that the palette shows. */
   async command(label: string): Promise<void> {
     const rows = this.page.locator(".quick-input-widget .monaco-list-row");
@@ -48,12 +63,11 @@ export class Workbench {
     await until(`the command ${label}`, async () => {
       await this.press("F1", this.quickInput);
       await this.quickInput.fill(`>${label}`);
-      if (!(await appears(row))) {
-        await this.page.keyboard.press("Escape");
-        return false;
+      if ((await appears(row)) && (await clicked(row))) {
+        return true;
       }
-      await row.click();
-      return true;
+      await this.page.keyboard.press("Escape");
+      return false;
     });
   }
 
@@ -73,20 +87,41 @@ export class Workbench {
     });
   }
 
+  /** Whether something goes away, or is not there. */
+  async gone(shown: Locator): Promise<boolean> {
+    return appears(shown.first(), "hidden");
+  }
+
   /** Chooses a code action at the cursor. */
   async codeAction(title: string): Promise<void> {
     const row = this.page.locator(`.action-widget .monaco-list-row.action[aria-label^="${title}"]`);
     await until(`the code action ${title}`, async () => {
       await this.page.keyboard.press("Control+1");
       await this.page.keyboard.press("Control+.");
-      if (await appears(row)) {
+      if ((await appears(row)) && (await clicked(row))) {
         return true;
       }
       await this.page.keyboard.press("Escape");
       return false;
     });
-    await row.click();
     await row.waitFor({ state: "hidden" });
+  }
+
+  /** Chooses an entry of a place's context menu; `picture` names one of the menu. */
+  async contextMenu(place: Locator, title: string, picture: string): Promise<void> {
+    const entry = this.page.locator(".monaco-menu .action-item", { hasText: title });
+    await place.waitFor();
+    await until(`${title} in the menu`, async () => {
+      const isOpen = await place.click({ button: "right", timeout: AT_ONCE }).then(yes, no);
+      if (isOpen && (await appears(entry))) {
+        await this.picture(picture);
+        if (await clicked(entry)) {
+          return true;
+        }
+      }
+      await this.page.keyboard.press("Escape");
+      return false;
+    });
   }
 
   tab(name: string): Locator {
@@ -97,13 +132,29 @@ export class Workbench {
     return this.page.locator(`.tabs-container .tab.dirty[data-resource-name="${name}"]`);
   }
 
-  /** Saves a file that has a tab. */
-  async save(name: string): Promise<void> {
-    await this.tab(name).and(this.page.locator(":not([aria-label*=proposal])")).first().click();
+  /** Saves a file that has a tab, until what is on disk is as it has to be. */
+  async save(name: string, isSaved: () => boolean): Promise<void> {
     await until(`${name} to be saved`, async () => {
+      if (isSaved() && (await this.dirtyTab(name).count()) === 0) {
+        return true;
+      }
+      await this.focus(name);
       await this.page.keyboard.press("Control+s");
-      return (await this.dirtyTab(name).count()) === 0;
+      return false;
     });
+  }
+
+  /** Takes back the last change of a file that has a tab and is saved. */
+  async undo(name: string): Promise<void> {
+    await until(`${name} to be as before`, async () => {
+      await this.focus(name);
+      await this.page.keyboard.press("Control+z");
+      return appears(this.dirtyTab(name));
+    });
+  }
+
+  private async focus(name: string): Promise<void> {
+    await clicked(this.tab(name).and(this.page.locator(":not([aria-label*=proposal])")).first());
   }
 
   /** The diff of a file and a proposal for it. */
@@ -116,10 +167,25 @@ export class Workbench {
     return this.proposal.locator(".editor.modified .codelens-decoration a", { hasText: text });
   }
 
-  /** Opens the companion's side bar. */
+  /** Clicks a lens until something that follows shows, or is gone. */
+  async chooseLens(text: string, follows: Locator, state: "visible" | "hidden" = "visible"): Promise<void> {
+    await this.lens(text).first().waitFor();
+    await this.clickUntil(this.lens(text).first(), follows, state);
+  }
+
+  /** Opens the companion's side bar, which its icon closes if it is open. */
   async openSideBar(): Promise<void> {
     const label = this.page.locator('.action-label[aria-label^="OCI Companion"]');
-    await this.page.locator(".activitybar .action-item", { has: label }).click();
+    const tree = this.page.getByRole("tree", { name: "Proposals" });
+    await this.clickUntil(this.page.locator(".activitybar .action-item", { has: label }), tree);
+  }
+
+  /** Clicks until something shows, or is gone: a click is lost where the window moves or draws anew beneath it. */
+  async clickUntil(place: Locator, follows: Locator, state: "visible" | "hidden" = "visible"): Promise<void> {
+    await until(`a click on ${String(place)} to do what it is for`, async () => {
+      const is = (await follows.first().isVisible()) ? "visible" : "hidden";
+      return is === state || ((await clicked(place)) && (await appears(follows.first(), state)));
+    });
   }
 
   /** A proposal in the side bar's list of what waits. */
@@ -127,15 +193,45 @@ export class Workbench {
     return this.page.getByRole("tree", { name: "Proposals" }).locator(".monaco-list-row", { hasText: name });
   }
 
-  /** Changes a text in the file that a proposal is compared with. */
+  /** Puts another line in the place of one of the file that a proposal is compared with. */
   async editOriginal(text: string, replacement: string): Promise<void> {
-    const line = this.proposal.locator(".editor.original .view-line").filter({ hasText: text.replaceAll(" ", "\u00a0") });
-    await line.click();
-    await this.page.keyboard.press("End");
-    for (let left = text.length; left > 0; left--) {
-      await this.page.keyboard.press("Backspace");
-    }
-    await this.page.keyboard.insertText(replacement);
+    const original = this.proposal.locator(".editor.original");
+    const line = (of: string): Locator => original.locator(".view-line").filter({ hasText: of.replaceAll(" ", "\u00a0") });
+    await until(`the line ${replacement}`, async () => {
+      if (await line(replacement).isVisible()) {
+        return true;
+      }
+      // The diff may take the focus to its other side, which cannot be written to, until all of it is there.
+      if ((await clicked(line(text))) && (await appears(original.locator(".monaco-editor.focused")))) {
+        await this.page.keyboard.press("End");
+        await this.page.keyboard.press("Shift+Home");
+        await this.page.keyboard.insertText(replacement);
+      }
+      return appears(line(replacement));
+    });
+  }
+
+  /** A line of the document in which the model's reply is watched. */
+  reply(text: string): Locator {
+    const lines = this.page.locator('.monaco-editor[data-uri^="oci-reply:"] .view-line');
+    return lines.filter({ hasText: text.replaceAll(" ", "\u00a0") }).first();
+  }
+
+  /** Opens the walkthrough, as the palette does. */
+  async walkthrough(): Promise<void> {
+    await this.command("Welcome: Open Walkthrough...");
+    await this.pick("Get started with OCI Companion");
+    await this.page.locator(".getting-started-step").first().waitFor();
+    // For a picture with all of it; what is tested does not need it.
+    await appears(this.page.locator("iframe.webview.ready").first());
+  }
+
+  /** Presses the button of a step of the walkthrough, until something that follows shows. */
+  async walkthroughButton(step: string, button: string, follows: Locator): Promise<void> {
+    const shown = this.page.locator(".getting-started-step", { hasText: step });
+    const press = shown.locator(".monaco-button", { hasText: button });
+    await this.clickUntil(shown.locator(".step-title"), press);
+    await this.clickUntil(press, follows);
   }
 
   /** A notification that is shown with this text in it. */
@@ -143,8 +239,11 @@ export class Workbench {
     return this.page.locator(".notifications-toasts .notification-list-item").filter({ hasText: text });
   }
 
+  /** Presses a notification's button, until the notification is gone. */
   async pressButton(notification: string | RegExp, button: string): Promise<void> {
-    await this.notification(notification).locator(".monaco-button", { hasText: button }).first().click();
+    const shown = this.notification(notification);
+    await shown.first().waitFor();
+    await this.clickUntil(shown.locator(".monaco-button", { hasText: button }).first(), shown, "hidden");
   }
 
   /** The companion's item in the status bar. */
@@ -160,15 +259,19 @@ export class Workbench {
 
   /** Picks a row of the list that is shown. */
   async pick(text: string): Promise<void> {
-    await this.page.locator(".quick-input-widget .monaco-list-row", { hasText: text }).first().click();
+    const row = this.page.locator(".quick-input-widget .monaco-list-row", { hasText: text }).first();
+    await row.waitFor();
+    await this.clickUntil(row, row, "hidden");
   }
 }
 
-async function appears(locator: Locator): Promise<boolean> {
-  try {
-    await locator.waitFor({ timeout: AT_ONCE });
-    return true;
-  } catch {
-    return false;
-  }
+async function appears(locator: Locator, state: "visible" | "hidden" = "visible"): Promise<boolean> {
+  return locator.waitFor({ state, timeout: AT_ONCE }).then(yes, no);
 }
+
+async function clicked(locator: Locator): Promise<boolean> {
+  return locator.click({ timeout: AT_ONCE }).then(yes, no);
+}
+
+const yes = (): boolean => true;
+const no = (): boolean => false;

@@ -18,6 +18,7 @@ export function registerProposalCommands(client: Client, store: ProposalStore): 
     on("oci.proposals.show", openDiff),
     on("oci.proposals.showReceipt", showReceipt),
     on("oci.proposals.accept", (proposal) => accept(client, proposal)),
+    on("oci.proposals.refine", (proposal) => refine(client, proposal)),
     on("oci.proposals.discard", ({ token }) => client.execute("oci.discardProposal", { token })),
   );
 }
@@ -32,6 +33,18 @@ async function accept(client: Client, proposal: WaitingProposal): Promise<void> 
   const place = new vscode.Range(proposal.line, 0, proposal.line, 0);
   await vscode.window.showTextDocument(vscode.Uri.parse(proposal.uri, true), { selection: place, preview: false });
   vscode.window.setStatusBarMessage(vscode.l10n.t("$(check) The proposal is applied. Undo takes it back."), 10_000);
+}
+
+/** Asks what should be different, and lets the server go on from there; the proposal itself goes on waiting. */
+async function refine(client: Client, { token }: WaitingProposal): Promise<void> {
+  const feedback = await vscode.window.showInputBox({
+    title: vscode.l10n.t("Refine with Feedback"),
+    prompt: vscode.l10n.t("What should be different? The tests run on what comes of it."),
+    placeHolder: vscode.l10n.t("Use sum() instead of a loop"),
+  });
+  if (feedback?.trim()) {
+    await client.execute("oci.refineProposal", { token, feedback: feedback.trim() });
+  }
 }
 
 /** The proposal still waits: the user may change the file so that it fits again. */

@@ -13,7 +13,10 @@ export function registerProposals(client: Client): vscode.Disposable {
   const store = new ProposalStore();
   client.onNotification("oci/proposal", async (proposal) => {
     store.put(proposal);
-    await openDiff(proposal);
+    // What waited when the window was closed is in the list; it does not push itself before what is opened now.
+    if (!proposal.restored) {
+      await openDiff(proposal);
+    }
   });
   client.onNotification("oci/proposalClosed", ({ token }) => {
     store.remove(token);
@@ -26,7 +29,7 @@ export function registerProposals(client: Client): vscode.Disposable {
     closeDiffs(store),
     refitWhileEditing(client, store),
     registerProposalCommands(client, store),
-    // What the server that has ended knew of them is gone.
+    // The server that takes its place gives those of the opened folders again.
     client.onDidEnd(() => {
       store.clear();
     }),

@@ -57,11 +57,13 @@ export class ProposalView implements vscode.TreeDataProvider<Row>, vscode.Dispos
 }
 
 /** What there is to know at a glance: a side bar is narrow. */
-function standing({ problem, verified }: WaitingProposal): string {
+function standing({ problem, verified, rounds }: WaitingProposal): string {
   if (problem) {
     return vscode.l10n.t("does not fit any more");
   }
-  return verified ? vscode.l10n.t("verified") : vscode.l10n.t("not verified");
+  const proof = verified ? vscode.l10n.t("verified") : vscode.l10n.t("not verified");
+  // It tells a refined one from the one before.
+  return rounds === 1 ? vscode.l10n.t("{0}, 1 round", proof) : vscode.l10n.t("{0}, {1} rounds", proof, rounds);
 }
 
 function receiptItem({ text }: ReceiptLine): vscode.TreeItem {

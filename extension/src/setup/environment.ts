@@ -46,6 +46,23 @@ export class Environment {
     await mkdir(this.storage, { recursive: true });
     const base = await findPython(this.storage);
     await rm(this.folder, { recursive: true, force: true });
+    try {
+      await this.fill(base, report, cancellation);
+    } catch (error) {
+      // What is half-made is of no use, and a later version would take it for one that the user wanted.
+      await rm(this.folder, { recursive: true, force: true });
+      throw error;
+    }
+    for (const folder of await this.others()) {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  private async fill(
+    base: string,
+    report: (message: string) => void,
+    cancellation: vscode.CancellationToken,
+  ): Promise<void> {
     const options = { cwd: this.storage, cancellation };
     await runProgram({ command: base, args: ["-I", "-m", "venv", this.folder] }, options);
     // With what the bundled example's tests need.
@@ -59,9 +76,6 @@ export class Environment {
     };
     await runProgram({ command: this.python, args: [...pip, server] }, { ...options, onLine });
     await writeFile(this.marker, "");
-    for (const folder of await this.others()) {
-      await rm(folder, { recursive: true, force: true });
-    }
   }
 
   private async others(): Promise<string[]> {

@@ -27,7 +27,8 @@ export async function setUp(environment: Environment, log: vscode.LogOutputChann
   } catch (error) {
     if (!(error instanceof Cancelled)) {
       log.error(error instanceof Error ? error.message : String(error));
-      await tellFailure(explain(error), log);
+      // Not waited for: its button asks for the set-up again, which waits for this one to end.
+      void tellFailure(explain(error), log);
     }
     return false;
   }
