@@ -153,8 +153,10 @@ async def test_git_is_waited_for(editor: Editor, project: Path, settings: dict[s
     assert not logged(editor, "Changed outside")
     (project / "calc.py").write_text(CALC + "\n")
     lock.unlink()
-    await editor.until("a run", lambda: runs(editor))
-    assert [d.code for d in shown(editor, (project / "test_calc.py").as_uri())] == ["test"]
+    test = (project / "test_calc.py").as_uri()
+    await editor.until("the file's own failure", lambda: shown(editor, test))
+    assert [each.code for each in shown(editor, test)] == ["test"]
+    assert logged(editor, "Changed outside") == 1
 
 
 async def test_ignored_folders_have_no_watches_and_cause_no_run(
