@@ -118,11 +118,10 @@ def _purge(options: argparse.Namespace) -> int:
 
     print(f"{collection.purge()} collected sessions deleted.")
     if options.all:
-        count = 0
-        for store in _stores(None):
-            count += len(store.list())
-            store.purge()
-        print(f"{count} proposals deleted.")
+        from lsp_server.refine.sessions import purge_all
+
+        purge_all()
+        print("All proposals deleted.")
     return 0
 
 

@@ -41,7 +41,7 @@ CONFIGURATION = frozenset(
 
 _IMPORT = re.compile(
     r"(?:^|[;:]) ?(?:"
-    r"from ?(?P<dots>(?:\. ?)*)(?P<module>[\w.]*) ?\bimport\b ?(?P<names>\([^)]*\)|[^\n;]*)"
+    r"from ?(?P<dots>(?:\. ?)*)(?P<module>[\w.]*) ?\bimport\b ?(?P<names>\([^()]*\)|[^\n;]*)"
     r"|import (?P<modules>[^\n;]+))",
     re.MULTILINE,
 )

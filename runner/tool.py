@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import shutil
@@ -14,12 +15,19 @@ from dataclasses import dataclass
 from runner.interpreter import describe
 from runner.request import TestRequest
 from runner.sandbox import probe
-from runner.sandbox.limits import kill_tree
+from runner.sandbox.limits import Usage, kill_tree, rlimits
 
 _TICK_SECONDS = 0.05
 _CHUNK = 1 << 16
 _MOST_BYTES = 16 << 20
-_ERROR_CHARS = 2000
+_ERROR_BYTES = 4000
+_HOLD = """
+import json, os, resource, sys
+for name, (soft, hard) in json.loads(sys.argv[1]).items():
+    resource.setrlimit(getattr(resource, name), (soft, hard))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Holds a process to limits, and becomes the program."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class ToolRun:
 def run_tool(request: TestRequest, command: Sequence[str], cancel: threading.Event) -> ToolRun:
     """Run a program on the workspace with the request's texts in it; its working directory is the workspace.
 
-    It is held to the wall-clock limit and to the sandbox's; what it writes is gone afterwards.
+    It is held to the same limits as tests are; what it writes is gone afterwards.
 
     Args:
         request: workspace, texts, interpreter (whose environment is readable), sandbox and time.
@@ -48,8 +56,10 @@ def run_tool(request: TestRequest, command: Sequence[str], cancel: threading.Eve
         InterpreterError: the interpreter does not start.
         SandboxUnavailable: no isolation level works here.
     """
-    launch = probe.require(request.sandbox.level).launch(request, describe(request.interpreter))
-    launch.program = list(command)
+    interpreter = describe(request.interpreter)
+    launch = probe.require(request.sandbox.level).launch(request, interpreter)
+    held = json.dumps(rlimits(request.limits, launch.counts_processes))
+    launch.program = [str(interpreter.executable), "-I", "-S", "-c", _HOLD, held, *command]
     try:
         process = subprocess.Popen(
             launch.command,
@@ -62,8 +72,9 @@ def run_tool(request: TestRequest, command: Sequence[str], cancel: threading.Eve
             start_new_session=True,
         )
         launch.close_descriptors()
+        usage = Usage(process.pid, launch.workspace, launch.temporary, request.limits)
         try:
-            return _watch(process, request.limits.wall_seconds, cancel)
+            return _watch(process, usage, request.limits.wall_seconds, cancel)
         finally:
             kill_tree(process.pid)
             process.wait()
@@ -73,7 +84,9 @@ def run_tool(request: TestRequest, command: Sequence[str], cancel: threading.Eve
             shutil.rmtree(launch.temporary, ignore_errors=True)
 
 
-def _watch(process: subprocess.Popen[bytes], seconds: float, cancel: threading.Event) -> ToolRun:
+def _watch(
+    process: subprocess.Popen[bytes], usage: Usage, seconds: float, cancel: threading.Event
+) -> ToolRun:
     assert process.stdout is not None and process.stderr is not None
     output, error = bytearray(), bytearray()
     ends = time.monotonic() + seconds
@@ -86,14 +99,15 @@ def _watch(process: subprocess.Popen[bytes], seconds: float, cancel: threading.E
                 key.data.extend(data)
                 if not data:
                     selector.unregister(key.fileobj)
-            del error[: -4 * _ERROR_CHARS]
-            if cancel.is_set() or time.monotonic() > ends or len(output) > _MOST_BYTES:
+            del error[:-_ERROR_BYTES]
+            over = cancel.is_set() or time.monotonic() > ends or len(output) > _MOST_BYTES
+            if over or usage.excess() is not None:
                 return ToolRun(None, _text(output), _text(error))
     try:
         status = process.wait(max(ends - time.monotonic(), _TICK_SECONDS))
     except subprocess.TimeoutExpired:
         return ToolRun(None, _text(output), _text(error))
-    return ToolRun(status, _text(output), _text(error)[-_ERROR_CHARS:])
+    return ToolRun(status, _text(output), _text(error))
 
 
 def _text(data: bytearray) -> str:

@@ -236,6 +236,8 @@ async def open_proposal(server: CompanionServer, *arguments: Any) -> dict[str, A
     proposal = await _kept(server, token)
     if proposal is None or proposal.new_text is None:
         return _refuse(server, UNKNOWN)
+    if token not in server.proposals:
+        server.restored.add(token)
     _give(server, token, proposal)
     return {"token": token}
 

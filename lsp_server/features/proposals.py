@@ -65,13 +65,15 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
         server.say(f"Nothing was applied: {error} {WAITS}", types.MessageType.Warning)
 
 
-def label(proposal: Proposal, edit: Edit) -> str:
-    """Return what a proposal is, in one line; tests on a text that has changed since prove nothing about it now."""
+def label(proposal: Proposal, edit: Edit, *, restored: bool = False) -> str:
+    """Return what a proposal is, in one line; tests on texts that may have changed since prove nothing about it now."""
     receipt = proposal.receipt
     passed, total = receipt.tests_after
     state = "verified" if proposal.verified else "NOT VERIFIED"
     if proposal.verified and edit.rebased:
         state = "verified before the file changed elsewhere"
+    elif proposal.verified and restored:
+        state = "verified in an earlier session"
     return f"OCI {state}: {passed} of {total} tests pass, {receipt.rounds} round{'s' * (receipt.rounds > 1)}"
 
 

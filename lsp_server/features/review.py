@@ -21,20 +21,13 @@ from lsp_server.refine.proposal import Proposal
 UNKNOWN = "It waits no longer: ask again."
 
 
-def hand_over(server: CompanionServer, token: str, proposal: Proposal, *, restored: bool = False) -> None:
-    """Give a proposal to the client, where it waits.
-
-    Args:
-        server: whose client it is.
-        token: what it is known by.
-        proposal: with code.
-        restored: it was made in an earlier session of the editor.
-    """
+def hand_over(server: CompanionServer, token: str, proposal: Proposal) -> None:
+    """Give a proposal to the client, where it waits."""
     for superseded in server.keep(token, proposal):
         _closed(server, superseded, "superseded")
-    if not restored:
+    if token not in server.restored:
         archive.keep(server, token, proposal)
-    server.protocol.notify(PROPOSAL, asdict(_waiting(server, token, proposal, restored=restored)))
+    server.protocol.notify(PROPOSAL, asdict(_waiting(server, token, proposal)))
 
 
 async def restore(server: CompanionServer) -> None:
@@ -43,12 +36,18 @@ async def restore(server: CompanionServer) -> None:
 
     try:
         waiting = await archive.sessions(server, "waiting")
-        for _, session in reversed(waiting[:KEPT_PROPOSALS]):
-            proposal = await archive.proposal(server, session.id)
-            if proposal is not None and session.id not in server.proposals:
-                hand_over(server, session.id, proposal, restored=True)
     except SessionsError as error:
         server.log(str(error))
+        return
+    for _, session in reversed(waiting[:KEPT_PROPOSALS]):
+        try:
+            proposal = await archive.proposal(server, session.id)
+        except SessionsError as error:
+            server.log(str(error))
+            continue
+        if proposal is not None and session.id not in server.proposals:
+            server.restored.add(session.id)
+            hand_over(server, session.id, proposal)
 
 
 def refit(server: CompanionServer, token: str) -> dict[str, Any] | None:
@@ -86,10 +85,8 @@ def _closed(
     server.protocol.notify(PROPOSAL_CLOSED, asdict(ClosedProposal(token, outcome)))
 
 
-def _waiting(
-    server: CompanionServer, token: str, proposal: Proposal, *, restored: bool = False
-) -> WaitingProposal:
-    task, text = proposal.task, proposal.new_text
+def _waiting(server: CompanionServer, token: str, proposal: Proposal) -> WaitingProposal:
+    task, text, restored = proposal.task, proposal.new_text, token in server.restored
     assert text is not None
     try:
         edit, problem = fit(server, proposal), ""
@@ -102,8 +99,8 @@ def _waiting(
         version=edit.version,
         text=edit.after,
         line=_first_changed_line(edit.before, edit.after),
-        label=label(proposal, edit),
-        verified=proposal.verified and not edit.rebased,
+        label=label(proposal, edit, restored=restored),
+        verified=proposal.verified and not edit.rebased and not restored,
         rounds=proposal.receipt.rounds,
         receipt=tuple(receipt_text(proposal, edit).splitlines()),
         problem=problem,

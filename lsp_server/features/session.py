@@ -69,6 +69,8 @@ class CompanionServer(LanguageServer):
         """Whether the client shows what the model writes."""
         self.transcript: Transcript | None = None
         """What the model has written for the latest request."""
+        self.restored: set[str] = set()
+        """Tokens of proposals that an earlier session has left: what else has changed since is not known."""
         self.proposals: dict[str, Proposal] = {}
         """Proposals that were not applied, by token, the oldest first."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -23,12 +24,24 @@ from lsp_server.refine.sessions import Decision
 
 WORKSPACE, SOMEWHERE, SECRET = "/workspace", "/path/to", "<secret>"
 _PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+    r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
+    re.DOTALL,
 )
 _MAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
-_OWN_PATH = re.compile(r"(?:/home|/Users|/root|[A-Za-z]:\\+Users)(?=[/\\])[^\s\"'`,;:)\]}>]*")
-"""A path that says whose machine it is."""
-_LOGIN = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_OWN_PATH = re.compile(
+    r"(?<![\w.:/])/(?:home|Users|root|mnt|media|srv|opt|data|tmp|var|private|Volumes|workspaces)/[^\s\"'`,;:)\]}>]*"
+)
+_WINDOWS_PATH = re.compile(r"\b[A-Za-z]:\\+Users\\+[^\n\"'`<>|:*?]*")
+"""Paths that say whose machine it is."""
+_LOGIN = re.compile(r"(?<=://)[^/\s:@]*:[^/\s]+(?=@)")
+_TOKEN = re.compile(
+    r"\b(?:gh[pousr]_|github_pat_|gl[a-z]{2,4}-|sk-|sk_live_|rk_live_|hf_|npm_|pypi-|xox[a-z]-|AIza|ya29\.)[\w.-]{8,}"
+    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+)
+"""Tokens that say what they are, whole: `detect-secrets` gives a part of some."""
+_BEARER = re.compile(r"(?<=Bearer )[\w.~+/=-]{8,}", re.IGNORECASE)
+_NAMED = re.compile(r"(?<=[=:])[ \t]*[\"']?[\w./+~-]{12,}=*[\"']?(?=\s|$|[,;)\]}])", re.MULTILINE)
+_NAME_BEFORE = re.compile(r"(?:key|token|secret|passw(?:or)?d|credential)s?[\"']?\s*[=:]$", re.IGNORECASE)
 
 
 def collect(proposal: Proposal, decision: Decision) -> None:
@@ -56,14 +69,22 @@ def collect(proposal: Proposal, decision: Decision) -> None:
     file = _folder() / f"{name}.jsonl"
     with filelock.FileLock(_folder() / ".lock"):
         file.touch(mode=0o600)
-        with file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with file.open("r+b") as out:
+            # A line that was broken off stays one of its own.
+            out.seek(max(out.seek(0, os.SEEK_END) - 1, 0))
+            begin = b"" if out.read(1) in (b"", b"\n") else b"\n"
+            out.write(begin + json.dumps(line).encode() + b"\n")
 
 
 def collected() -> Iterator[str]:
     """Return all that was collected, a JSON text a session."""
     for file in sorted(_folder().glob("*.jsonl")):
-        yield from file.read_text(encoding="utf-8").splitlines()
+        for line in file.read_bytes().decode("ascii", "replace").split("\n"):
+            try:
+                json.loads(line)
+            except ValueError:
+                continue  # the machine was switched off as it was written
+            yield line
 
 
 def purge() -> int:
@@ -81,17 +102,22 @@ def scrub(text: str, workspace: Path) -> str:
         text: of a conversation.
         workspace: whose path becomes `/workspace`.
     """
-    text = _PRIVATE_KEY.sub(SECRET, text)
+    for pattern in (_PRIVATE_KEY, _LOGIN, _TOKEN, _BEARER):
+        text = pattern.sub(SECRET, text)
+    text = _NAMED.sub(lambda found: SECRET if _NAME_BEFORE.search(text, 0, found.start()) else found[0], text)
     for folder in (workspace, workspace.resolve()):
-        text = text.replace(str(folder), WORKSPACE)
-    text = text.replace(str(Path.home()), SOMEWHERE) if str(Path.home()) != "/" else text
-    text = _LOGIN.sub(SECRET, _OWN_PATH.sub(lambda path: _last(path[0]), text))
+        text = re.sub(rf"{re.escape(str(folder))}(?![\w-])", WORKSPACE, text)
+    if str(Path.home()) != "/":
+        text = re.sub(rf"{re.escape(str(Path.home()))}(?![\w-])", SOMEWHERE, text)
+    for pattern in (_OWN_PATH, _WINDOWS_PATH):
+        text = pattern.sub(lambda path: _last(path[0]), text)
     return _MAIL.sub("someone@example.org", "\n".join(map(_without_secrets, text.split("\n"))))
 
 
 def _last(path: str) -> str:
-    """Return a path with nothing but its name: what a traceback is read for."""
-    return f"{SOMEWHERE}/{PureWindowsPath(path).name}"  # which takes either separator
+    """Return a path with nothing but its name, which is what a traceback is read for; a user's folder has none."""
+    parts = PureWindowsPath(path).parts  # which takes either separator
+    return f"{SOMEWHERE}/{parts[-1]}" if len(parts) > 3 else SOMEWHERE
 
 
 def _without_secrets(line: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lsp_server.refine.proposal import Verdict, VerdictKind
+from lsp_server.refine.source import Region, Source
 from lsp_server.refine.task import Complaint
 from runner.report import Report
 from runner.request import TestRequest
@@ -24,8 +25,10 @@ _SILENCERS = re.compile(
     r"#\s*(?:noqa|type:\s*ignore|ruff:|mypy:|pyright:|pylint:|flake8:|nosec)", re.IGNORECASE
 )
 
-Read = Callable[[str, PurePosixPath], Iterator[tuple[str, str]]]
-"""Takes a tool's output and a file, and gives code and message of each complaint about that file."""
+Read = Callable[[str, PurePosixPath], Iterator["Complaint"]]
+"""Takes a tool's output and a file, and gives each complaint about that file."""
+_COULD_NOT_START = 126
+"""The first exit status by which a shell or a sandbox says that a program did not run, or was killed."""
 
 
 class NotRunAgain(Exception):
@@ -61,7 +64,7 @@ class Asked:
         cancel: threading.Event,
     ) -> None:
         self._complaint, self._path, self._request, self._cancel = complaint, path, request, cancel
-        self._before: Counter[tuple[str, str]] = Counter()
+        self._before: list[Complaint] = []
         self._refusal = ""
         """Why it cannot be asked, once that is known."""
         try:
@@ -75,12 +78,13 @@ class Asked:
         """Whether the tool says of the file as it is what it is to be fixed for, or cannot be asked."""
         return bool(self._refusal) or any(map(self._is_it, self._before))
 
-    def judge(self, candidate: str, before: str, tests: Verdict, report: Report) -> Verdict:
+    def judge(self, candidate: str, before: str, region: Region, tests: Verdict, report: Report) -> Verdict:
         """Return the verdict of the tests and the tool together.
 
         Args:
             candidate: the file's new text.
             before: the file's text as it was.
+            region: what of it was changed.
             tests: the verdict of the file's tests alone, none of which has to turn.
             report: the run that it judges.
         """
@@ -89,7 +93,7 @@ class Asked:
         name = self._complaint.tool
         if self._refusal:
             return replace(tests, kind=VerdictKind.UNTESTED, reason=f"{_kept(report)} {self._refusal}")
-        if _silencers(candidate) > _silencers(before):
+        if _silencers(candidate) - _silencers(before):
             return replace(
                 tests, kind=VerdictKind.REJECTED, reason=f"It silences {name} with a comment instead."
             )
@@ -97,21 +101,24 @@ class Asked:
             after = self._run({self._path: candidate.encode("utf-8")})
         except NotRunAgain as error:
             return replace(tests, kind=VerdictKind.UNTESTED, reason=f"{_kept(report)} {error}")
-        still = {each: count for each, count in after.items() if self._is_it(each)}
-        if sum(still.values()) >= sum(count for each, count in self._before.items() if self._is_it(each)):
-            return replace(tests, kind=VerdictKind.REJECTED, reason=f"{name} still reports: {_said(still)}.")
-        if new := after - self._before:
-            return replace(tests, kind=VerdictKind.REJECTED, reason=f"{name} now reports: {_said(new)}.")
+        changed = _lines_in(candidate, before, region)
+        still = [each for each in after if self._is_it(each) and each.line in changed]
+        if still or sum(map(self._is_it, after)) >= sum(map(self._is_it, self._before)):
+            said = (still or [self._complaint])[0].text
+            return replace(tests, kind=VerdictKind.REJECTED, reason=f"{name} still reports: {said}.")
+        if new := Counter(each.text for each in after) - Counter(each.text for each in self._before):
+            said = next(iter(new))
+            return replace(tests, kind=VerdictKind.REJECTED, reason=f"{name} now reports: {said}.")
         kind = VerdictKind.VERIFIED if report.passed else VerdictKind.UNTESTED
         gone = f"{name} no longer reports {self._complaint.text}."
         return replace(tests, kind=kind, reason=f"{gone} {_kept(report)}")
 
-    def _is_it(self, said: tuple[str, str]) -> bool:
-        code, message = said
-        complaint = self._complaint
-        return code == complaint.code and (not complaint.message or _same(message, complaint.message))
+    def _is_it(self, said: Complaint) -> bool:
+        """Whether it is what is to be fixed, at whatever line that is now."""
+        asked = self._complaint
+        return said.code == asked.code and (not asked.message or _same(said.message, asked.message))
 
-    def _run(self, files: Mapping[PurePosixPath, bytes]) -> Counter[tuple[str, str]]:
+    def _run(self, files: Mapping[PurePosixPath, bytes]) -> list[Complaint]:
         command = [part.replace("{file}", str(self._path)) for part in self._tool.command]
         request = replace(
             self._request,
@@ -128,13 +135,16 @@ class Asked:
         failed = NotRunAgain(
             f"{self._complaint.tool} could not be run again: {last or f'exit status {done.status}'}."
         )
-        # Silence is only worth something if the tool has come to its end.
-        if done.status not in (0, 1) and not (self._tool.read is _lines and done.output.strip()):
-            raise failed
         try:
-            return Counter(self._tool.read(done.output, self._path))
+            found = list(self._tool.read(done.output, self._path))
         except (ValueError, KeyError, TypeError) as error:
             raise failed from error
+        # Silence is only worth something if the tool has come to its end, and that is what 0 means.
+        silent = not (found if self._tool.read is _lines else done.output.strip())
+        ends = _COULD_NOT_START if self._tool.read is _lines else 2
+        if not 0 <= done.status < ends or (done.status and silent):
+            raise failed
+        return found
 
 
 def find(name: str, interpreter: Path, commands: Mapping[str, str]) -> Tool:
@@ -150,7 +160,10 @@ def find(name: str, interpreter: Path, commands: Mapping[str, str]) -> Tool:
     """
     own = {tool.casefold(): command for tool, command in commands.items()}
     if command := own.get(name.casefold()):
-        known = Tool(tuple(shlex.split(command)), _lines)
+        try:
+            known = Tool(tuple(shlex.split(command)), _lines)
+        except ValueError as error:
+            raise NotRunAgain(f"The setting oci.tools for {name} cannot be read: {error}.") from error
     elif (found := _KNOWN.get(name.casefold())) is not None:
         known = found
     else:
@@ -162,33 +175,38 @@ def find(name: str, interpreter: Path, commands: Mapping[str, str]) -> Tool:
     place = str(beside) if beside.is_file() else shutil.which(program)
     if place is None:
         raise NotRunAgain(f"{program} is installed neither beside {interpreter} nor on PATH.")
+    if _environment_of(Path(place)) is None:
+        place = str(Path(place).resolve())  # what pipx and uv install is a link to an environment
     return replace(known, command=(place, *known.command[1:]))
 
 
-def _ruff(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+def _ruff(output: str, path: PurePosixPath) -> Iterator[Complaint]:
     for each in json.loads(output):
-        yield str(each["code"] or ""), str(each["message"])
+        yield Complaint("ruff", str(each["code"] or ""), str(each["message"]), each["location"]["row"])
 
 
-def _mypy(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+def _mypy(output: str, path: PurePosixPath) -> Iterator[Complaint]:
     for line in output.splitlines():
         each = json.loads(line)
         if each["severity"] == "error" and PurePosixPath(each["file"]) == path:
-            yield str(each["code"] or ""), str(each["message"])
+            yield Complaint("mypy", str(each["code"] or ""), str(each["message"]), each["line"])
 
 
-def _pyright(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+def _pyright(output: str, path: PurePosixPath) -> Iterator[Complaint]:
     for each in json.loads(output)["generalDiagnostics"]:
-        if PurePosixPath(each["file"]).is_relative_to("/") and each["file"].endswith(f"/{path}"):
-            yield str(each.get("rule", "")), str(each["message"])
+        if each["file"].endswith(f"/{path}"):
+            line = each["range"]["start"]["line"] + 1
+            yield Complaint("pyright", str(each.get("rule", "")), str(each["message"]), line)
 
 
-def _lines(output: str, path: PurePosixPath) -> Iterator[tuple[str, str]]:
+def _lines(output: str, path: PurePosixPath) -> Iterator[Complaint]:
     """Any tool that names file and line in front of what it has to say."""
-    for line in output.splitlines():
-        if (found := re.match(rf"(?:.*/)?{re.escape(path.name)}:\d+(?::\d+)?:?\s*(.*)", line)) is not None:
-            code = re.search(r"\b[A-Z]+\d+\b|\[([\w-]+)\]$", found[1])
-            yield (code[1] or code[0] if code else ""), found[1]
+    for line in output.split("\n"):
+        found = re.match(rf"(?:.*/)?{re.escape(path.name)}:(\d+)(?::\d+)?:?\s*(.*)", line)
+        if found is not None:
+            code = re.search(r"\b[A-Z]+\d+\b|\[([\w-]+)\]$", found[2])
+            named = (code[1] or code[0]) if code else ""
+            yield Complaint("", named, found[2].removeprefix(named).strip(), int(found[1]))
 
 
 _KNOWN = {
@@ -206,13 +224,23 @@ def _same(message: str, other: str) -> bool:
     return one in two or two in one
 
 
-def _silencers(text: str) -> int:
-    """Count the comments that keep tools from complaining."""
+def _silencers(text: str) -> Counter[str]:
+    """Return the comments that keep tools from complaining; one that says more than before is another."""
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+        comments = [each.string for each in tokens if each.type == tokenize.COMMENT]
     except (tokenize.TokenError, SyntaxError):
-        return len(_SILENCERS.findall(text))
-    return sum(len(_SILENCERS.findall(each.string)) for each in tokens if each.type == tokenize.COMMENT)
+        comments = re.findall(r"#[^\n]*", text)
+    return Counter(each for each in comments if _SILENCERS.search(each))
+
+
+def _lines_in(candidate: str, before: str, region: Region) -> range:
+    """Return the lines of a candidate that stand where a region was."""
+    source = Source(candidate)
+    if region.name and (definition := source.find(region.name)) is not None:
+        return range(definition.start, definition.end + 1)
+    grown = len(source.lines) - len(Source(before).lines)
+    return range(region.start, region.end + grown + 1)
 
 
 def _kept(report: Report) -> str:
@@ -222,13 +250,13 @@ def _kept(report: Report) -> str:
     return f"{count} test{'s' * (count != 1)} that passed before still {'passes' if count == 1 else 'pass'}."
 
 
-def _said(complaints: Mapping[tuple[str, str], int]) -> str:
-    code, message = next(iter(complaints))
-    return f"{code} {message}".strip().rstrip(".")
-
-
 def _around(program: Path) -> list[Path]:
     """Return what a program needs to be readable: its file, and the environment that it is installed in."""
-    real = program.resolve()
-    homes = [each.parent.parent for each in (program, real)]
-    return [program, real, *(home for home in homes if (home / "pyvenv.cfg").is_file())]
+    home = _environment_of(program)
+    return [program, *([home] if home is not None else [])]
+
+
+def _environment_of(program: Path) -> Path | None:
+    """Return the environment that a program is installed in; one that is the user's home is none to show."""
+    home = program.parent.parent
+    return home if (home / "pyvenv.cfg").is_file() and not Path.home().is_relative_to(home) else None

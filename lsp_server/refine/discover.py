@@ -16,8 +16,7 @@ _WORKSPACES = 8
 _INSTALLED = frozenset({"site-packages", "node_modules", "__pycache__", ".tox", ".nox"})
 _HEAD_CHARS = 2000
 _GENERATED = re.compile(
-    r"^\s*#.*(?:@generated|\b(?:auto-?)?generated (?:by|from)\b|\bdo not (?:edit|modify)\b).*$",
-    re.IGNORECASE | re.MULTILINE,
+    r"@generated|\b(?:auto-?)?generated (?:by|from)\b|\bdo not (?:edit|modify)\b", re.IGNORECASE
 )
 
 
@@ -52,9 +51,11 @@ def left_alone(snapshot: Snapshot, path: PurePosixPath) -> str:
             return f"what lies in `{folder}` is installed, not written"
     if not (snapshot.workspace / path).resolve().is_relative_to(snapshot.workspace.resolve()):
         return "it leads out of the workspace"
-    head = snapshot.document(path).text[:_HEAD_CHARS]
-    if (found := _GENERATED.search(head)) is not None:
-        return f"it says that it is generated: `{found[0].strip()[:80]}`"
+    for line in snapshot.document(path).text[:_HEAD_CHARS].splitlines():
+        if (text := line.strip("\ufeff \t")) and not text.startswith("#"):
+            break  # what comes after the first statement is about a part of the file
+        if _GENERATED.search(text):
+            return f"it says that it is generated: `{text[:80]}`"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,9 @@ class Ignored:
             folder: absolute, below the root.
         """
         name = folder.name
-        if name in IGNORED_FOLDERS or name.startswith(".") or (folder / "pyvenv.cfg").exists():
+        if name in IGNORED_FOLDERS or name.startswith("."):
+            return True
+        if os.path.exists(folder / "pyvenv.cfg"):  # noqa: PTH110 - pathlib's raises where it may not look
             return True
         for above, rules in self._rules_above(folder):
             found = rules.check_file(f"{folder.relative_to(above).as_posix()}/").include

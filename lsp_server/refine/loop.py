@@ -40,6 +40,7 @@ from lsp_server.refine.reply import NoCode, code_of, is_answered
 from lsp_server.refine.source import Region, Source
 from lsp_server.refine.splice import Spliced, splice
 from lsp_server.refine.task import ComplaintRequest, Document, FixRequest, Request, Task, TaskError
+from runner.index import is_test_file
 from runner.report import Outcome, Report, Stop
 from runner.request import Limits, Sandboxing, TestRequest, Trace
 from runner.run import run_tests
@@ -195,7 +196,8 @@ class _Refinement:
 
     def prepare(self, request: Request) -> tuple[Task, Report]:
         """Run the baseline, find the target, and return the task."""
-        if why := left_alone(request.snapshot, request.path):
+        changes_others = isinstance(request, FixRequest) and is_test_file(request.path)
+        if not changes_others and (why := left_alone(request.snapshot, request.path)):
             raise TaskError(f"{request.path} is left alone: {why}.")
         document = request.snapshot.document(request.path)
         if isinstance(request, ComplaintRequest):
@@ -428,7 +430,7 @@ class _Refinement:
             report = self._run(tests, overlay, expected, limits=limits, doctests=doctests, forked=False)
             verdict = judge(baseline, report, task.wanted, checks)
         if self.asked is not None:
-            verdict = self.asked.judge(spliced.text, task.document.text, verdict, report)
+            verdict = self.asked.judge(spliced.text, task.document.text, task.region, verdict, report)
             self._check_cancelled()
         changed = _changed_lines(task.document.text, spliced.text)
         executed: frozenset[int] = frozenset()
@@ -449,6 +451,12 @@ class _Refinement:
                     tests, overlay, expected, forked=False
                 )  # tracing alone may have been too slow
             verdict = confirm(verdict, report, again)
+            imported = frozenset().union(
+                *(each.executed.get(task.document.path, frozenset()) for each in traced.shared.values())
+            )
+            if self.asked is not None and changed and not changed & (executed | imported):
+                reason = f"{verdict.reason} No test runs what was changed."
+                verdict = replace(verdict, kind=VerdictKind.UNTESTED, reason=reason)
         feedback = ""
         if verdict.kind not in DONE:
             by_tool = self.asked is not None and not verdict.broken and not report.collection_errors
@@ -562,14 +570,15 @@ def _tests(request: Request) -> tuple[str, ...]:
 
 def _moved(task: Task, document: Document) -> Region:
     """Return where a task's region is in a text that may have changed around it."""
-    source, region = Source(task.document.text), task.region
+    region = task.region
     if document.text == task.document.text:
         return region
-    segment = source.segment(region.start, region.end)
-    if not segment.strip() or document.text.count(segment) != 1:
+    sought = Source(task.document.text).lines[region.start - 1 : region.end]
+    lines = Source(document.text).lines
+    found = [at for at in range(len(lines)) if lines[at : at + len(sought)] == sought]
+    if not sought or len(found) != 1:
         raise TaskError(f"{document.path} was changed in the same place meanwhile: ask anew.")
-    start = document.text[: document.text.index(segment)].count("\n") + 1
-    return replace(region, start=start, end=start + region.end - region.start)
+    return replace(region, start=found[0] + 1, end=found[0] + len(sought))
 
 
 _RANK = {

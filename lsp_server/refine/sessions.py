@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -38,7 +40,7 @@ CREATE TABLE IF NOT EXISTS session (
     verdict TEXT NOT NULL,
     reason TEXT NOT NULL,
     decision TEXT NOT NULL,
-    proposal TEXT NOT NULL
+    proposal BLOB NOT NULL
 );
 """
 
@@ -72,7 +74,7 @@ class Sessions:
 
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
-        name = hashlib.sha256(str(workspace).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(workspace.resolve())).hexdigest()[:16]
         self.file = _folder() / f"{name}-{_FORMAT}.sqlite"
 
     def put(self, session: str, proposal: Proposal) -> None:
@@ -81,7 +83,7 @@ class Sessions:
         Raises:
             SessionsError: it cannot be written.
         """
-        told = json.dumps(_converter().unstructure(_slim(proposal)), ensure_ascii=False)
+        told = zlib.compress(json.dumps(_converter().unstructure(_slim(proposal))).encode())
         verdict, document = proposal.receipt.verdict, proposal.task.document
         with self._open() as database:
             database.execute(
@@ -140,7 +142,7 @@ class Sessions:
         if row is None:
             return None
         try:
-            return _converter().structure(json.loads(row[0]), Proposal)
+            return _converter().structure(json.loads(zlib.decompress(row[0])), Proposal)
         except Exception as error:  # cattrs has no common one
             raise SessionsError(f"The session {session} cannot be read: it is damaged.") from error
 
@@ -158,7 +160,10 @@ class Sessions:
             with closing(sqlite3.connect(self.file, timeout=_BUSY_SECONDS)) as database, database:
                 if not database.execute("SELECT name FROM sqlite_master WHERE name = 'session'").fetchone():
                     database.executescript(_TABLES)
-                    database.execute("INSERT INTO workspace VALUES (?)", (str(self.workspace),))
+                    database.execute(
+                        "INSERT INTO workspace SELECT ? WHERE NOT EXISTS (SELECT 1 FROM workspace)",
+                        (str(self.workspace),),
+                    )
                 yield database
         except sqlite3.DatabaseError as error:
             raise SessionsError(
@@ -170,14 +175,21 @@ class Sessions:
 
     def _shrink(self, database: sqlite3.Connection) -> None:
         kept = database.execute(
-            "SELECT id, length(CAST(proposal AS BLOB)) FROM session"
-            " ORDER BY decision = 'waiting' DESC, created DESC"
+            "SELECT id, length(proposal) FROM session ORDER BY decision = 'waiting' DESC, created DESC"
         ).fetchall()
         size = 0
         for place, (session, length) in enumerate(kept):
-            size += length
-            if place >= MOST_SESSIONS or (place and size > MOST_BYTES):
+            # The latest is kept in any case, and one that is too large is no reason to drop the others.
+            if place and (place >= MOST_SESSIONS or size + length > MOST_BYTES):
                 database.execute("DELETE FROM session WHERE id = ?", (session,))
+            elif length <= MOST_BYTES:
+                size += length
+
+
+def purge_all() -> None:
+    """Delete the sessions of all workspaces, readable or not."""
+    for file in _folder().glob("*.sqlite*"):
+        file.unlink(missing_ok=True)
 
 
 def workspaces() -> list[Path]:

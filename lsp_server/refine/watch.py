@@ -8,6 +8,7 @@ better, so its inotify descriptor is used directly.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection
@@ -41,6 +42,9 @@ REMEDY = {
     errno.EMFILE: "sudo sysctl fs.inotify.max_user_instances=1024",
 }
 """What lifts a limit of the kernel's, by the error that tells of it."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Change(Enum):
@@ -88,7 +92,7 @@ class FolderWatch:
         self._inotify = InotifyFD()
         self._inotify.start()
         try:
-            self._add(root, self._paths)
+            self._add(root, self._paths, _MASK & ~InotifyConstants.IN_DONT_FOLLOW)
             self._add_below(root)
         except OSError:
             self.close()
@@ -112,7 +116,7 @@ class FolderWatch:
                     self._inotify.remove_callbacks([(watch, self._id)])
             for folder in folders:
                 with suppress(OSError):  # it may not be there yet
-                    self._add(folder, self._beside)
+                    self._add(folder, self._beside, _MASK & ~InotifyConstants.IN_DONT_FOLLOW)
 
     def close(self) -> None:
         """Give all watches back, and end the thread."""
@@ -123,6 +127,12 @@ class FolderWatch:
 
     def on_event(self, event: InotifyEvent) -> None:
         """Take an event of the kernel's."""
+        try:
+            self._take(event)
+        except Exception:  # the thread must go on: nothing would be noticed any more
+            log.exception("a change from outside was not looked at")
+
+    def _take(self, event: InotifyEvent) -> None:
         with self._lock:
             folder = self._paths.get(event.wd)
             if folder is None:
@@ -165,7 +175,7 @@ class FolderWatch:
         self._told(Change.ANY, self._root)
 
     def _appeared(self, folder: Path) -> None:
-        if folder.name in (".venv", "venv") or (folder / "pyvenv.cfg").exists():
+        if folder.name in (".venv", "venv") or os.path.exists(folder / "pyvenv.cfg"):  # noqa: PTH110 - raises
             self._told(Change.BESIDE, folder)
         if self._ignored(folder) or folder in self._others:
             return
@@ -190,10 +200,10 @@ class FolderWatch:
             for name in files if tell else ():
                 self._told(Change.FILE, Path(at, name))
 
-    def _add(self, folder: Path, into: dict[WatchDescriptor, Path]) -> None:
+    def _add(self, folder: Path, into: dict[WatchDescriptor, Path], mask: int = _MASK) -> None:
         with self._lock:  # so that none of its events is met by nobody
             if folder not in self._known:
-                into[self._inotify.add_callback(os.fsencode(folder), _MASK, self, self._id)] = folder
+                into[self._inotify.add_callback(os.fsencode(folder), Mask(mask), self, self._id)] = folder
                 self._known.add(folder)
 
     def _forget(self, folder: Path) -> None:

@@ -45,6 +45,7 @@ class Suites(Driving):
             result.begin_between()
             suite.run(result)
             result.end_between(tests[0].oci_id if tests else "")
+            result.tell_last()
             result.report_those_never_run(tests)
             failed |= result.failed
             if result.shouldStop:
@@ -81,6 +82,9 @@ class _Result(unittest.TestResult):
         self._broken: dict[str, tuple[str, dict[str, Any]]] = {}
         """By the class or module that could not be set up, the outcome of its tests, and why."""
         self._outcome: tuple[str, dict[str, Any] | None] = ("not run", None)
+        self._last: dict[str, Any] | None = None
+        """The latest test's result, which is not told before it is known whether it was the last of a class or module,
+        and whether what that does at its end fails."""
         self._began = 0.0
 
     def begin_between(self) -> None:
@@ -97,6 +101,7 @@ class _Result(unittest.TestResult):
 
     def startTest(self, test: Any) -> None:
         self.end_between(test.oci_id)
+        self.tell_last()
         super().startTest(test)
         self._outcome, self._suites.hang, self._began = ("not run", None), None, time.monotonic()
         self._suites.channel.send("started", id=test.oci_id)
@@ -139,6 +144,11 @@ class _Result(unittest.TestResult):
                 self._suites.note_hang(failure)
                 outcome = "timeout"
             self.failed = True
+            if test.id().startswith("tearDown") and self._last is not None:
+                if self._last["outcome"] in ("passed", "xfailed", "skipped"):
+                    self._last.update(outcome=outcome, failure=failure)
+                self.begin_between()
+                return
             # Its id is "setUpClass (package.module.Class)".
             self._broken[test.id().partition("(")[2].rstrip(")")] = (outcome, failure)
             if self._suites.hang is not None:
@@ -169,6 +179,7 @@ class _Result(unittest.TestResult):
                 broken = self._broken.get(owner) or self._broken.get(type(test).__module__)
                 outcome, failure = broken or ("skipped", None)
                 self._send(test, outcome, 0.0, failure, None)
+                self.tell_last()
 
     def _note(self, outcome: str, error: BaseException) -> None:
         if self._outcome[0] in ("not run", "passed"):  # the first one tells most
@@ -184,15 +195,20 @@ class _Result(unittest.TestResult):
     ) -> None:
         self._done.add(test.oci_id)
         self.failed |= outcome in ("failed", "error", "timeout", "not run")
-        self._suites.channel.send(
-            "finished",
-            id=test.oci_id,
-            outcome=outcome,
-            seconds=seconds,
-            failure=failure,
-            footprint=footprint,
-            contradiction=False,
-        )
+        self._last = {
+            "id": test.oci_id,
+            "outcome": outcome,
+            "seconds": seconds,
+            "failure": failure,
+            "footprint": footprint,
+            "contradiction": False,
+        }
+
+    def tell_last(self) -> None:
+        """Report the latest test's result."""
+        if self._last is not None:
+            self._suites.channel.send("finished", **self._last)
+            self._last = None
 
 
 def describe(error: BaseException | None, workspace: Workspace, output: str) -> dict[str, Any]:
@@ -254,7 +270,14 @@ def _import(path: str) -> Any:
         parts.insert(0, part)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return importlib.import_module(".".join(parts))
+    module = importlib.import_module(".".join(parts))
+    found = getattr(module, "__file__", None) or ""
+    if os.path.realpath(found) != os.path.realpath(path):
+        raise ImportError(
+            "%s is taken by %s: give the file another name, or its folder an __init__.py"
+            % (module.__name__, found or "a module of Python's own")
+        )
+    return module
 
 
 def _found(module: Any, path: str) -> Iterator[Any]:

@@ -171,7 +171,9 @@ async def test_what_waits_is_there_again_in_the_next_session(
         await again.start(project, settings=settings, options=REVIEWS)
         restored = await again.proposal()
         assert (restored["token"], restored["restored"], restored["text"]) == (waits, True, FIXED)
-        assert restored["verified"] and restored["version"] is None
+        assert restored["version"] is None
+        assert not restored["verified"], "nobody knows what else has changed since"
+        assert restored["label"] == "OCI verified in an earlier session: 2 of 2 tests pass, 1 round"
         kept = await again.command("oci.proposals")
         assert [(each["token"], each["decision"]) for each in kept] == [
             (discarded, "discarded"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ import pytest
 from lsp_server.refine.loop import NothingToFix, Options, refine
 from lsp_server.refine.proposal import Proposal, VerdictKind
 from lsp_server.refine.task import Complaint, ComplaintRequest, Snapshot, TaskError
-from runner.request import Sandboxing
+from runner.request import Limits, Sandboxing
 from tests.unit.scripted import ScriptedEngine, fenced
 
 OFF = tuple(a for p in ("hypothesispytest", "asyncio", "pytest-lsp", "anyio") for a in ("-p", f"no:{p}"))
@@ -172,8 +173,8 @@ def test_the_tool_runs_in_the_sandbox(project: Path, tmp_path_factory: pytest.Te
     secret.write_text("prices.py:6:1: X001 bad")
     (project / "lint.py").write_text(f"print(open({str(secret)!r}).read())\n")
     own = {"somelinter": f"{sys.executable} lint.py"}
-    with pytest.raises(NothingToFix):
-        fix(project, Complaint("SomeLinter", "X001", "bad", 6), tools=own)
+    proposal, _ = fix(project, Complaint("SomeLinter", "X001", "bad", 6), fenced(RIGHT), tools=own)
+    assert "FileNotFoundError" in proposal.receipt.verdict.reason
 
 
 def test_what_is_no_longer_reported(project: Path) -> None:
@@ -192,3 +193,81 @@ def test_without_tests_nothing_is_verified(project: Path) -> None:
     verdict = proposal.receipt.verdict
     assert verdict.kind is VerdictKind.UNTESTED
     assert verdict.reason.endswith("No test ran.")
+
+
+def test_a_linter_that_crashes_on_the_candidate_proves_nothing(project: Path) -> None:
+    (project / "lint.py").write_text(
+        "import sys\n"
+        "text = open(sys.argv[1]).read()\n"
+        "assert 'is None' not in text\n"
+        "print(f'{sys.argv[1]}:6:1: X001 bad comparison')\n"
+    )
+    own = {"SomeLinter": f"{sys.executable} lint.py {{file}}"}
+    proposal, _ = fix(project, Complaint("SomeLinter", "X001", "bad comparison", 6), fenced(RIGHT), tools=own)
+    verdict = proposal.receipt.verdict
+    assert verdict.kind is VerdictKind.UNTESTED, verdict
+    assert "could not be run again: AssertionError" in verdict.reason
+
+
+def test_a_linter_that_does_not_start_is_not_content(project: Path) -> None:
+    own = {"SomeLinter": f"{sys.executable} -m no_such_linter {{file}}"}
+    proposal, _ = fix(project, Complaint("SomeLinter", "X001", "bad", 6), fenced(RIGHT), tools=own)
+    assert "No module named no_such_linter" in proposal.receipt.verdict.reason
+    assert not proposal.verified
+
+
+def test_a_comment_that_silences_more_than_before_is_no_repair(project: Path) -> None:
+    narrow = CODE.replace("if rate == None:", "if rate == None:  # noqa: E501")
+    (project / "prices.py").write_text(narrow)
+    wide = RIGHT.replace("if rate is None:", "if rate == None:  # noqa")
+    proposal, _ = fix(project, NONE, fenced(wide), rounds=1)
+    assert "silences Ruff" in proposal.receipt.verdict.reason
+
+
+def test_the_same_complaint_at_another_line_is_not_the_one(project: Path) -> None:
+    twice = CODE.replace(
+        "    return price * rate\n", "    if price == None:\n        return 0\n    return price * rate\n"
+    )
+    (project / "prices.py").write_text(twice)
+    other = RIGHT.replace("rate is None", "rate == None").replace(
+        "    return price * rate", "    if price is None:\n        return 0\n    return price * rate"
+    )
+    proposal, _ = fix(project, NONE, fenced(other), rounds=1)
+    assert "Ruff still reports: E711" in proposal.receipt.verdict.reason
+
+
+def test_code_that_no_test_runs_is_not_verified(project: Path) -> None:
+    (project / "test_prices.py").write_text(
+        TEST.replace("gross(10) == 12", "True").replace("net(10, 0.5) == 5", "net")
+    )
+    proposal, _ = fix(project, NONE, fenced(RIGHT))
+    verdict = proposal.receipt.verdict
+    assert verdict.kind is VerdictKind.UNTESTED
+    assert verdict.reason.endswith("No test runs what was changed.")
+
+
+def test_a_tool_is_held_to_the_limits_of_tests(project: Path) -> None:
+    (project / "lint.py").write_text("x = bytearray(3 << 30)\nprint('prices.py:6:1: X001 bad')\n")
+    own = {"SomeLinter": f"{sys.executable} lint.py"}
+    limits = Limits(memory_bytes=1 << 30)
+    proposal, _ = fix(
+        project, Complaint("SomeLinter", "X001", "bad", 6), fenced(RIGHT), tools=own, limits=limits
+    )
+    assert "MemoryError" in proposal.receipt.verdict.reason
+
+
+def test_a_tool_in_an_environment_of_its_own_is_found_by_its_link(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("pipx")
+    (home / "venv" / "bin").mkdir(parents=True)
+    (home / "venv" / "pyvenv.cfg").touch()
+    tool = home / "venv" / "bin" / "somelinter"
+    tool.write_text(f"#!{sys.executable}\nprint('prices.py:6:1: X001 bad')\n")
+    tool.chmod(0o755)
+    (home / "bin").mkdir()
+    (home / "bin" / "somelinter").symlink_to(tool)
+    monkeypatch.setenv("PATH", str(home / "bin"), prepend=os.pathsep)
+    own = {"SomeLinter": "somelinter"}
+    proposal, _ = fix(project, Complaint("SomeLinter", "X001", "bad", 6), fenced(RIGHT), tools=own, rounds=1)
+    assert proposal.receipt.verdict.reason == "SomeLinter still reports: X001 bad."

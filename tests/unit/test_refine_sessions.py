@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import sys
@@ -104,6 +105,7 @@ def test_several_windows_may_write_at_once(proposal: Proposal, kept: Sessions) -
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: Sessions(kept.workspace).put(str(number), proposal), range(40)))
     assert len(kept.list()) == 40
+    assert sessions.workspaces() == [kept.workspace]
 
 
 def test_only_the_user_may_read_them(proposal: Proposal, kept: Sessions) -> None:
@@ -145,7 +147,15 @@ SECRETS = (
     "bob.smith@corp.com",
     "MIIEowIBAAKCAQEA",
     "c2VjcmV0IGtleSB0aGF0IGlzIGxvbmcgZW5vdWdoIQ==",
-    "/home/bob",
+    "bob",
+    "glpat-abcdefgh12345678",
+    "abcdefghijklmnopqrstuvwxyz0123456789",
+    "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl",
+    "c2lnbmF0dXJl",
+    "s3cr3tpassw0rd1",
+    "p@ss",
+    "acme",
+    "John Smith",
     "Users\\bob",
 )
 TOLD = """
@@ -161,6 +171,13 @@ MIIEowIBAAKCAQEA
 File /home/bob/work/prices.py:3, in net
 File C:\\Users\\bob\\work\\prices.py:3, in net
 File /srv/project/prices.py:3, in net
+export API_KEY=s3cr3tpassw0rd1
+curl -H "Authorization: Bearer glpat-abcdefgh12345678"
+session = eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl
+redis://:p@ss@cache/0
+/home/bob said so; see /mnt/clients/acme/prices.py:3, in net
+File "C:\\Users\\John Smith\\proj\\x.py"
+/srv/project2/prices.py
 def net(price: float) -> float:
     return price * 0.8
 """
@@ -170,7 +187,8 @@ def test_secrets_and_paths_are_taken_out_and_the_code_stays() -> None:
     text = collection.scrub(TOLD, Path("/srv/project"))
     assert [secret for secret in SECRETS if secret in text] == []
     assert "File /workspace/prices.py:3, in net" in text
-    assert text.count("/path/to/prices.py:3, in net") == 2
+    assert text.count("/path/to/prices.py:3, in net") == 3
+    assert "/path/to/prices.py\n" in text and "workspace2" not in text
     assert "def net(price: float) -> float:\n    return price * 0.8\n" in text
 
 
@@ -221,5 +239,36 @@ def test_the_command_line_exports_and_purges(
     assert cli.main(["sessions", "purge"]) == 0
     assert len(kept.list()) == 1
     assert cli.main(["sessions", "purge", "--all"]) == 0
-    assert "1 proposals deleted" in capsys.readouterr().out
+    assert "All proposals deleted" in capsys.readouterr().out
     assert kept.list() == []
+
+
+def test_a_line_that_was_broken_off_harms_no_other(proposal: Proposal, home: Path) -> None:
+    collection.collect(proposal, "applied")
+    (file,) = (home / "code-feedback").glob("*.jsonl")
+    with file.open("a") as out:
+        out.write('{"id": 1, "mess')
+    odd = replace(proposal.rounds[-1], reply="a\u2028b\x85c \ud800")
+    collection.collect(replace(proposal, rounds=(odd,)), "discarded")
+    lines = [json.loads(line) for line in collection.collected()]
+    assert [line["decision"] for line in lines] == ["applied", "discarded"]
+    assert lines[1]["messages"][-1]["content"] == odd.reply
+
+
+def test_a_session_that_is_too_large_is_no_reason_to_drop_the_others(
+    proposal: Proposal, kept: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.put("one", proposal)
+    size = kept.file.stat().st_size
+    noise = "".join(hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(size // 16))
+    monkeypatch.setattr(sessions, "MOST_BYTES", size)
+    kept.put("large", replace(proposal, new_text=noise))
+    kept.put("two", proposal)
+    assert [each.id for each in kept.list()] == ["two", "one"]
+
+
+def test_all_are_purged_readable_or_not(proposal: Proposal, kept: Sessions) -> None:
+    kept.put("one", proposal)
+    kept.file.write_bytes(b"nothing that SQLite knows" * 100)
+    sessions.purge_all()
+    assert list(kept.file.parent.iterdir()) == []

@@ -64,7 +64,13 @@ def test_imports_are_followed(tmp_path: Path, text: str, imported: bool, source:
 
 
 @pytest.mark.parametrize(
-    "text", ["from" + " " * 20_000, "from pkg import (" + "# (" * 5000, "import " + "\\\n" * 5000]
+    "text",
+    [
+        "from" + " " * 20_000,
+        "from pkg import (" + "# (" * 5000,
+        "import " + "\\\n" * 5000,
+        "from a import (\n" * 20_000,
+    ],
 )
 def test_odd_texts_take_no_time(tmp_path: Path, text: str) -> None:
     began = time.process_time()

@@ -205,6 +205,10 @@ def test_a_hang_in_what_a_class_shares_is_that_class_s_alone(tmp_path: Path, bar
             def test_d(self):
                 pass
 
+            @classmethod
+            def tearDownClass(cls):
+                raise OSError("cannot be put away")
+
         class TestSkips(unittest.TestCase):
             @classmethod
             def setUpClass(cls):
@@ -224,8 +228,8 @@ def test_a_hang_in_what_a_class_shares_is_that_class_s_alone(tmp_path: Path, bar
     outcomes = {test.rpartition("::")[2]: result.outcome for test, result in report.results.items()}
     assert outcomes == {
         "test_a": Outcome.TIMEOUT,
-        "test_c": Outcome.PASSED,
-        "test_d": Outcome.PASSED,
+        "test_c": Outcome.TIMEOUT,
+        "test_d": Outcome.ERROR,
         "test_e": Outcome.SKIPPED,
     }
     failure = report.results["test_h.py::TestHangs::test_a"].failure
@@ -267,3 +271,19 @@ def test_packages_are_imported_by_their_own_names(tmp_path: Path, bare: Path) ->
     }
     report = Project(tmp_path, files).run("app", interpreter=bare, test_args=())
     assert report.passed == {"app/tests/test_code.py::test_one"}
+
+
+def test_a_module_of_another_name_s_is_not_taken_for_the_file(tmp_path: Path, bare: Path) -> None:
+    passes = "def test_one():\n    pass\n"
+    fails = "def test_one():\n    assert False\n"
+    quotes = '"' * 3
+    doctest = f"def f():\n    {quotes}\n    >>> f()\n    1\n    {quotes}\n    return 2\n"
+    files = {"a/test_x.py": passes, "b/test_x.py": fails, "src/json.py": doctest}
+    project = Project(tmp_path, files)
+    report = project.run("a/test_x.py", "b/test_x.py", interpreter=bare, test_args=())
+    assert set(report.results) == {"a/test_x.py::test_one"}
+    assert [str(error.path) for error in report.collection_errors] == ["b/test_x.py"]
+    file = PurePosixPath("src/json.py")
+    report = project.run(str(file), interpreter=bare, test_args=(), doctest_modules=[file])
+    assert not report.passed
+    assert "json is taken by" in report.collection_errors[0].failure.message
