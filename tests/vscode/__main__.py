@@ -27,7 +27,7 @@ ARTEFACTS = ROOT / "dist" / "e2e"
 """Screenshots of the last run, and the installed extension: not below `tests`, where pytest would find its example."""
 LARGEST_PACKAGE = 1_000_000
 """Bytes."""
-PICTURES = ("proposal", "waiting", "walkthrough", "watching")
+PICTURES = ("proposal", "setting-up", "waiting", "watching")
 """Those of the tests' screenshots that the extension's page shows."""
 SHIPPED = {
     "[Content_Types].xml",

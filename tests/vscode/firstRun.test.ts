@@ -41,7 +41,7 @@ suite({ settings, package: given.olderPackage, environment: {} }, (browserTest) 
 
     await first.walkthroughButton(STEPS.setUp, "Set Up", progress);
     await first.notification(/Setting up OCI: (Collecting|Downloading|Installing)/).waitFor({ timeout: LONG });
-    await first.picture("setting up");
+    await first.picture("setting-up");
     await first.serverRuns(LONG);
     assert.deepEqual(environments(storage), ["server-0.0.1"]);
     await first.close();
