@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Set everything up and run: `python3 run.py demo` or `python3 run.py test`. Needs Python 3.11 and pip, nothing else.
 
-What is installed goes into `.venv` here; the model goes into the user's data folder (`OCI_COMPANION_HOME` moves it).
-Both are kept, so a second call is fast.
+What is installed goes into `.venv` here; the model, and the VS Code that the extension is tested in, go into the user's
+data folder (`OCI_COMPANION_HOME` moves it). All are kept, so a second call is fast. `test` needs Debian's chromium and
+emacs as well: root's call installs them, others are told the command.
 """
 
 import hashlib
@@ -41,9 +42,13 @@ def install(extra: str) -> None:
 
 def run(program: str, *arguments: str) -> None:
     """Run a program of the environment; if it fails, end with its exit status."""
-    status = subprocess.run([str(BIN / program), *arguments], cwd=HERE, check=False).returncode
-    if status:
+    if status := status_of(program, *arguments):
         sys.exit(status)
+
+
+def status_of(program: str, *arguments: str) -> int:
+    """Run a program of the environment; return its exit status."""
+    return subprocess.run([str(BIN / program), *arguments], cwd=HERE, check=False).returncode
 
 
 def demo() -> None:
@@ -61,7 +66,10 @@ def test(*arguments: str) -> None:
     run("lint-imports")
     run("oci-companion", "model", "pull")
     run("oci-companion", "model", "export")
+    browser = status_of("python", "-m", "tests.vscode")
     run("python", "-m", "pytest", *arguments)
+    if browser:
+        sys.exit(f"The tests in VS Code failed (exit status {browser}): see above.")
 
 
 if __name__ == "__main__":
