@@ -1,8 +1,8 @@
 """Check, build and package the extension, install it by hand, and run its tests in a real VS Code.
 
 `.venv/bin/python -m tests.vscode` does all of it; arguments are the test files to run, such as `deciding`. With
-`--pictures` the pictures of the extension's page are made anew, if all tests pass. A file that fails is run once more, and
-that is told: a browser on a busy machine loses a click now and then.
+`--pictures` the pictures of the extension's page are made anew, if all tests pass. A file that fails is run once more,
+and that is told: a browser on a busy machine loses a click now and then.
 """
 
 from __future__ import annotations
