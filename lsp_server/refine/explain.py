@@ -13,10 +13,10 @@ from lsp_server.refine.task import TaskError
 
 TOKENS = 240
 """A few sentences."""
-_QUESTION = {
-    "fix": "Explain in two or three sentences, without code, why the test failed and what you changed.",
-    "generate": "Explain in two or three sentences, without code, what you wrote and how it works.",
-}
+_FORM = "Explain in two or three sentences, without code,"
+_OF_FAILURE = f"{_FORM} why the test failed and what you changed."
+_OF_COMPLAINT = f"{_FORM} what was reported and what you changed."
+_OF_NEW_CODE = f"{_FORM} what you wrote and how it works."
 
 
 def explain(proposal: Proposal, engine: Engine, cancel: threading.Event) -> Iterator[str]:
@@ -34,6 +34,7 @@ def explain(proposal: Proposal, engine: Engine, cancel: threading.Event) -> Iter
     if (done := proposal.best) is None:
         raise TaskError("There is no code to explain: no round came to a candidate.")
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
-    question = _QUESTION[proposal.task.kind]
+    task = proposal.task
+    question = _OF_COMPLAINT if task.complaint else _OF_FAILURE if task.kind == "fix" else _OF_NEW_CODE
     messages = prompt.next_turn(done.asked, done.reply, question, done.asked[:1], budget)
     yield from engine.stream(messages, Sampling(max_tokens=TOKENS), cancel)

@@ -76,6 +76,18 @@ suite({}, (browserTest) => {
     await until("the other to wait on", async () => (await window.waiting("calc.py").count()) === 1);
   });
 
+  browserTest("a proposal is explained beside it, as the model writes", async ({ model, open }) => {
+    model.script([RIGHT, "The sign was wrong, so the test got a difference. I turned it into a sum."]);
+    const window = await open("calc.py", 2);
+    await window.serverRuns();
+    await window.command("Fix with OCI");
+    await window.lens("OCI verified").waitFor();
+    await window.command("OCI: Explain Proposal");
+    await window.reply("The sign was wrong, so the test got a difference").waitFor();
+    await window.serverRuns();
+    await window.picture("explained");
+  });
+
   browserTest("what the tests have not proven says so", async ({ model, open }) => {
     model.script([WRONG]);
     const window = await open("calc.py", 2);

@@ -211,9 +211,10 @@ export class Workbench {
     });
   }
 
-  /** A line of the document in which the model's reply is watched. */
+  /** A line of a document in which what the model writes is watched. */
   reply(text: string): Locator {
-    const lines = this.page.locator('.monaco-editor[data-uri^="oci-reply:"] .view-line');
+    const streamed = ':is([data-uri^="oci-reply:"], [data-uri^="oci-explanation:"])';
+    const lines = this.page.locator(`.monaco-editor${streamed} .view-line`);
     return lines.filter({ hasText: text.replaceAll(" ", "\u00a0") }).first();
   }
 

@@ -3,10 +3,15 @@ import type { Client } from "../client";
 import type { Decision, WaitingProposal } from "../messages";
 import { openDiff, tokenInFront } from "./diff";
 import { tokenOf } from "./document";
+import type { Explanation } from "./explanation";
 import type { ProposalStore } from "./store";
 
 /** Registers what a user can do with a proposal that waits. */
-export function registerProposalCommands(client: Client, store: ProposalStore): vscode.Disposable {
+export function registerProposalCommands(
+  client: Client,
+  store: ProposalStore,
+  explanation: Explanation,
+): vscode.Disposable {
   const on = (command: string, act: (proposal: WaitingProposal) => Promise<void>): vscode.Disposable =>
     vscode.commands.registerCommand(command, async (argument?: unknown) => {
       const proposal = await meant(store, argument);
@@ -19,6 +24,7 @@ export function registerProposalCommands(client: Client, store: ProposalStore): 
     on("oci.proposals.showReceipt", showReceipt),
     on("oci.proposals.accept", (proposal) => accept(client, proposal)),
     on("oci.proposals.refine", (proposal) => refine(client, proposal)),
+    on("oci.proposals.explain", (proposal) => explanation.of(proposal)),
     on("oci.proposals.discard", ({ token }) => client.execute("oci.discardProposal", { token })),
   );
 }

@@ -57,9 +57,12 @@ export class ProposalView implements vscode.TreeDataProvider<Row>, vscode.Dispos
 }
 
 /** What there is to know at a glance: a side bar is narrow. */
-function standing({ problem, verified, rounds }: WaitingProposal): string {
+function standing({ problem, verified, restored, rounds }: WaitingProposal): string {
   if (problem) {
     return vscode.l10n.t("does not fit any more");
+  }
+  if (restored) {
+    return vscode.l10n.t("of an earlier session");
   }
   const proof = verified ? vscode.l10n.t("verified") : vscode.l10n.t("not verified");
   // It tells a refined one from the one before.
