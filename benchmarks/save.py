@@ -4,10 +4,10 @@ A real server process is driven as an editor drives it: a file is changed so tha
 back, and saved; and so on. In turn with each save stands a cold `python -m pytest` of the same tests. Also printed: what
 the server takes while nothing happens.
 
-    python benchmarks/save.py [--saves 40] [--library more_itertools-11.2.1 --keyword ...]
+    python benchmarks/save.py [--saves 40] [--library FOLDER [--edit FILE OLD NEW]] [--keyword ...]
 
-`--library` is an unpacked source distribution of more-itertools, in which a function of `recipes.py` is changed; pytest
-then runs its whole suite.
+`--library` is an unpacked source distribution, in which `--edit` puts one text in another's place and makes a test fail,
+more-itertools 11.2.1 where nothing else is said; pytest then runs its whole suite.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ TRIVIAL = {
     "calc.py": "def add(a, b):\n    return a + b\n",
     "test_calc.py": "from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n",
 }
+MORE_ITERTOOLS = ("more_itertools/recipes.py", "islice(iterable, n))", "islice(iterable, n + 1))")
 IDLE_SECONDS = 10.0
 
 
@@ -40,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--saves", type=int, default=40)
     parser.add_argument("--library", type=Path)
+    parser.add_argument("--edit", nargs=3, default=MORE_ITERTOOLS, metavar=("FILE", "OLD", "NEW"))
     parser.add_argument("--keyword", default="", help="pytest's -k, for both")
     parser.add_argument("--interpreter", type=Path, default=Path(sys.executable))
     options = parser.parse_args()
@@ -53,11 +55,7 @@ def main() -> int:
         if options.library:
             folder = Path(made).resolve() / options.library.name
             shutil.copytree(options.library, folder)
-            edit = (
-                folder / "more_itertools" / "recipes.py",
-                "islice(iterable, n))",
-                "islice(iterable, n + 1))",
-            )
+            edit = (folder / options.edit[0], options.edit[1], options.edit[2])
             assert edit[1] in edit[0].read_text(), "another version of the library"
             asyncio.run(measure(options.library.name, folder, edit, options, cold=3))
     return 0
