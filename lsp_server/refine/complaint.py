@@ -251,9 +251,12 @@ def _kept(report: Report) -> str:
 
 
 def _around(program: Path) -> list[Path]:
-    """Return what a program needs to be readable: its file, and the environment that it is installed in."""
-    home = _environment_of(program)
-    return [program, *([home] if home is not None else [])]
+    """Return what a program needs to be readable: its file, and the environment or npm package that it is part of."""
+    homes = [
+        _environment_of(program),
+        *(each for each in program.parents if each.parent.name == "node_modules"),
+    ]
+    return [program, *(home for home in homes if home is not None)]
 
 
 def _environment_of(program: Path) -> Path | None:
