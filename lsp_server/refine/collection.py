@@ -5,7 +5,6 @@ https://huggingface.co/datasets/m-a-p/Code-Feedback: `{"id": int, "messages": [{
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ import filelock
 from lsp_server.engine.protocol import Message
 from lsp_server.models.store import home
 from lsp_server.refine.proposal import Proposal
-from lsp_server.refine.sessions import Decision
+from lsp_server.refine.sessions import Decision, name_of
 
 WORKSPACE, SOMEWHERE, SECRET = "/workspace", "/path/to", "<secret>"
 _PRIVATE_KEY = re.compile(
@@ -65,8 +64,7 @@ def collect(proposal: Proposal, decision: Decision) -> None:
         "verdict": proposal.receipt.verdict.kind.value,
     }
     _folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = hashlib.sha256(str(workspace).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    file = _folder() / f"{name}.jsonl"
+    file = _folder() / f"{name_of(workspace)}.jsonl"
     with filelock.FileLock(_folder() / ".lock"):
         file.touch(mode=0o600)
         with file.open("r+b") as out:

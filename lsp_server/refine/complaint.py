@@ -140,9 +140,9 @@ class Asked:
         except (ValueError, KeyError, TypeError) as error:
             raise failed from error
         # Silence is only worth something if the tool has come to its end, and that is what 0 means.
-        silent = not (found if self._tool.read is _lines else done.output.strip())
-        ends = _COULD_NOT_START if self._tool.read is _lines else 2
-        if not 0 <= done.status < ends or (done.status and silent):
+        own = self._tool.read is _lines
+        silent = not (found if own else done.output.strip())
+        if not 0 <= done.status < (_COULD_NOT_START if own else 2) or (done.status and silent):
             raise failed
         return found
 

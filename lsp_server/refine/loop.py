@@ -270,7 +270,8 @@ class _Refinement:
     def _as_it_is(self, tests: tuple[str, ...], path: PurePosixPath) -> Report:
         """Run the tests, or the doctests of a file that has none, on the texts as they are."""
         self.listener(BaselineStarted(tests))
-        baseline = self._run(tests or (str(path),), doctests=() if tests else (path,), forked=False)
+        arguments, doctests = _to_run(tests, path)
+        baseline = self._run(arguments, doctests=doctests, forked=False)
         self.importing = baseline.seconds - sum(result.seconds for result in baseline.results.values())
         self.listener(BaselineDone(baseline))
         self._must_end(baseline)
@@ -286,7 +287,7 @@ class _Refinement:
                     "Write one, or name it: PATH::TEST."
                 )
             self._must_fail(request, baseline)
-        arguments, doctests = (tests, ()) if tests else ((str(request.path),), (request.path,))
+        arguments, doctests = _to_run(tests, request.path)
         return baseline, self._run(arguments, doctests=doctests, trace="lines", forked=False)
 
     def _must_end(self, baseline: Report) -> None:
@@ -419,8 +420,7 @@ class _Refinement:
         expected = frozenset(baseline.passed | task.wanted.ids)
         self.listener(TestsStarted(len(expected)))
         limits = replace(self.options.limits, hangs=1)  # one hang is enough to reject a candidate
-        tests = task.tests or (str(task.document.path),)
-        doctests = () if task.tests else (task.document.path,)
+        tests, doctests = _to_run(task.tests, task.document.path)
         report = self._run(tests, overlay, expected, limits=limits, doctests=doctests)
         own = f".{task.region.name}"
         checks = frozenset(i for i in report.results if not task.tests and i.endswith(own))
@@ -566,6 +566,11 @@ def _tests(request: Request) -> tuple[str, ...]:
     if isinstance(request, FixRequest) and request.test:
         return (request.test.partition("::")[0],)
     return tests_for(request.snapshot, request.path)
+
+
+def _to_run(tests: tuple[str, ...], path: PurePosixPath) -> tuple[tuple[str, ...], tuple[PurePosixPath, ...]]:
+    """Return pytest's arguments, and whose doctests are run: those of the file itself, where no tests go with it."""
+    return (tests, ()) if tests else ((str(path),), (path,))
 
 
 def _moved(task: Task, document: Document) -> Region:

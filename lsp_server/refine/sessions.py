@@ -74,8 +74,7 @@ class Sessions:
 
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
-        name = hashlib.sha256(os.fsencode(workspace.resolve())).hexdigest()[:16]
-        self.file = _folder() / f"{name}-{_FORMAT}.sqlite"
+        self.file = _folder() / f"{name_of(workspace)}-{_FORMAT}.sqlite"
 
     def put(self, session: str, proposal: Proposal) -> None:
         """Keep a proposal until it is decided, and for some time after.
@@ -184,6 +183,11 @@ class Sessions:
                 database.execute("DELETE FROM session WHERE id = ?", (session,))
             elif length <= MOST_BYTES:
                 size += length
+
+
+def name_of(workspace: Path) -> str:
+    """Return what files about a workspace are called, the same by whatever links it is reached."""
+    return hashlib.sha256(os.fsencode(workspace.resolve())).hexdigest()[:16]
 
 
 def purge_all() -> None:
