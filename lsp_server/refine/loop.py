@@ -454,7 +454,8 @@ class _Refinement:
             imported = frozenset().union(
                 *(each.executed.get(task.document.path, frozenset()) for each in traced.shared.values())
             )
-            if self.asked is not None and changed and not changed & (executed | imported):
+            unseen = changed and not changed & (executed | imported)
+            if self.asked is not None and verdict.kind in PROVEN and unseen:
                 reason = f"{verdict.reason} No test runs what was changed."
                 verdict = replace(verdict, kind=VerdictKind.UNTESTED, reason=reason)
         feedback = ""
