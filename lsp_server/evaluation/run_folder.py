@@ -1,0 +1,125 @@
+"""A folder that holds an evaluation: what it was of, and what came of each task; a run that was stopped goes on in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cattrs.preconf.json import JsonConverter, make_converter
+
+from lsp_server.evaluation.outcome import TaskOutcome
+
+MANIFEST = "run.json"
+OUTCOMES = "outcomes.jsonl"
+CONVERSATIONS = "conversations.jsonl"
+"""Every conversation in Code-Feedback's form: `{"id", "messages": [{"role", "content"}]}`."""
+
+
+class EvaluationError(Exception):
+    """An evaluation cannot be run, gone on with, or read; the message says what to do."""
+
+
+class RunFolder:
+    """The files of one evaluation.
+
+    Args:
+        path: the folder.
+        manifest: what the run is: kind, data, model, options, versions; everything needed to reproduce it.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        self.path = path
+        self.manifest = dict(manifest)
+
+    @classmethod
+    def begin(cls, path: Path, manifest: Mapping[str, Any]) -> RunFolder:
+        """Make a folder for a run, or take the one that an earlier call of the same run has left.
+
+        Raises:
+            EvaluationError: the folder holds another run.
+        """
+        wanted = json.loads(json.dumps(manifest))
+        try:
+            there = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / MANIFEST).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+            return cls(path, wanted)
+        except ValueError as error:
+            raise EvaluationError(
+                f"{path / MANIFEST} is damaged: choose another folder (--output)."
+            ) from error
+        differs = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+        if differs:
+            raise EvaluationError(
+                f"{path} holds another run, which differs in {', '.join(differs)}: "
+                "choose another folder (--output), or delete it."
+            )
+        return cls(path, wanted)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return a run that is there.
+
+        Raises:
+            EvaluationError: there is none.
+        """
+        try:
+            return cls(path, json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise EvaluationError(f"{path} holds no evaluation: it has no readable {MANIFEST}.") from error
+
+    def outcomes(self) -> dict[str, TaskOutcome]:
+        """Return what came of each task so far, by its id; half a line that a killed run has left is passed over."""
+        return {
+            outcome.id: outcome
+            for outcome in (_converter().structure(row, TaskOutcome) for row in self._rows(OUTCOMES))
+        }
+
+    def add(self, outcome: TaskOutcome) -> None:
+        """Write down what came of a task; it is on disk when this returns."""
+        row = _converter().unstructure(outcome)
+        conversation = row.pop("conversation")
+        if conversation:
+            self._append(CONVERSATIONS, {"id": outcome.id, "messages": conversation})
+        self._append(OUTCOMES, row)
+
+    def _rows(self, name: str) -> Iterator[dict[str, Any]]:
+        try:
+            lines = (self.path / name).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                if number < len(lines):
+                    raise EvaluationError(f"{self.path / name} is damaged in line {number}.") from error
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        path = self.path / name
+        text = json.dumps(row, ensure_ascii=False) + "\n"
+        with path.open("ab+") as file:
+            if file.tell() and not _ends_in_newline(path):  # of half a line that a killed run has left
+                _cut_last_line(path)
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _ends_in_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _cut_last_line(path: Path) -> None:
+    data = path.read_bytes()
+    os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def _converter() -> JsonConverter:
+    return make_converter(forbid_extra_keys=True)
