@@ -105,7 +105,7 @@ def test_a_fork_bomb(attack: Attack) -> None:
 
     def watch() -> None:
         nonlocal most
-        while not watching.wait(0.2):
+        while not watching.wait(0.02):
             most = max(most, _named(mark))
 
     watcher = threading.Thread(target=watch)
@@ -117,7 +117,8 @@ def test_a_fork_bomb(attack: Attack) -> None:
     finally:
         watching.set()
         watcher.join()
-    assert most > 5, "there was no bomb"
+    # Where the kernel's own limit does not hold it, it is killed within a tenth of a second, and may not be caught alive.
+    assert most > 5 or "more than 50 processes" in report.stop_detail, "there was no bomb"
     assert only(report).outcome in (Outcome.CRASHED, Outcome.TIMEOUT)
     deadline = time.monotonic() + 5
     while _named(mark):
