@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING
 
 from lsp_server import __version__, model_commands, session_commands
 from lsp_server.interrupt import cancel_on_interrupt
+from lsp_server.settings_options import UsageError, add_settings_options, settings_of
 
 if TYPE_CHECKING:
     from lsp_server.engine.runfile import Running
     from lsp_server.refine.task import Request
-    from lsp_server.settings import Settings
 
 VERIFIED, NOT_VERIFIED, COULD_NOT_RUN = 0, 1, 2
-
-
-class UsageError(Exception):
-    """The command line asks for something that cannot be done; the message says what to write instead."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (fix, generate):
         _add_request_options(command)
     for command in (fix, generate, mcp):
-        _add_settings_options(command)
+        add_settings_options(command)
 
     doctor = commands.add_parser("doctor", help="say what is missing here, and the command that mends it")
     doctor.set_defaults(run=_doctor)
@@ -133,37 +129,6 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
-def _add_settings_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--rounds", type=int, default=3, metavar="N")
-    command.add_argument("--candidates", type=int, default=1, metavar="N", help="replies tried per round")
-    command.add_argument("--time-limit", type=float, default=120.0, metavar="SECONDS")
-    command.add_argument("--test-timeout", type=float, default=10.0, metavar="SECONDS", help="for one test")
-    command.add_argument(
-        "--run-timeout", type=float, default=60.0, metavar="SECONDS", help="for all tests once"
-    )
-    command.add_argument("--model", default="", metavar="ID")
-    command.add_argument(
-        "--endpoint",
-        default="",
-        metavar="URL",
-        help="an OpenAI-compatible server; its token: OCI_ENDPOINT_TOKEN",
-    )
-    command.add_argument(
-        "--workspace", type=Path, metavar="FOLDER", help="the project's root; found if not given"
-    )
-    command.add_argument("--interpreter", default="", metavar="PYTHON", help="the Python that runs the tests")
-    command.add_argument("--sandbox", default="auto", choices=["auto", "strict", "off"])
-    command.add_argument("--network", action="store_true", help="tests may use the network")
-    for may, what in (("readable", "read"), ("writable", "write to")):
-        command.add_argument(
-            f"--{may}",
-            action="append",
-            default=[],
-            metavar="PATH",
-            help=f"outside the workspace, tests may {what} it",
-        )
-
-
 def _fix(options: argparse.Namespace) -> int:
     from lsp_server.disk import fix_request
 
@@ -195,7 +160,7 @@ def _work(request: Request, options: argparse.Namespace) -> int:
     from lsp_server.terminal import RefinementView, show_proposal
 
     console = Console(stderr=True) if options.json else Console()
-    settings = _settings(options)
+    settings = settings_of(options)
     with RefinementView(console) as view:
         try:
             proposal = propose(request, settings, cancel_on_interrupt(), view, view.say)
@@ -212,34 +177,6 @@ def _work(request: Request, options: argparse.Namespace) -> int:
     if not proposal.verified:
         return NOT_VERIFIED
     return COULD_NOT_RUN if refusal else VERIFIED
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    """Return the options as settings, held to the same rules as an editor's."""
-    from lsp_server.settings import parse
-
-    settings, problems = parse(
-        {
-            "model": options.model,
-            "endpoint": options.endpoint,
-            "endpointToken": os.environ.get("OCI_ENDPOINT_TOKEN", ""),
-            "rounds": options.rounds,
-            "candidates": options.candidates,
-            "timeLimit": options.time_limit,
-            "testTimeout": options.test_timeout,
-            "runTimeout": options.run_timeout,
-            "interpreter": options.interpreter,
-            "sandbox": {
-                "level": options.sandbox,
-                "network": options.network,
-                "readable": [str(Path(path).resolve()) for path in options.readable],
-                "writable": [str(Path(path).resolve()) for path in options.writable],
-            },
-        }
-    )
-    if problems:
-        raise UsageError(problems[0])
-    return settings
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -362,7 +299,7 @@ def _mcp(options: argparse.Namespace) -> int:
     workspace = (options.workspace or Path.cwd()).resolve()
     if not workspace.is_dir():
         raise UsageError(f"There is no folder {workspace}.")
-    create_server(workspace, _settings(options)).run("stdio")
+    create_server(workspace, settings_of(options)).run("stdio")
     return 0
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from lsp_server.settings import Settings
 
 if TYPE_CHECKING:
+    from lsp_server.engine.client import HttpEngine
     from lsp_server.engine.protocol import Engine
+    from lsp_server.engine.supervise import LocalEngine
     from lsp_server.refine.events import Listener
     from lsp_server.refine.proposal import FeedbackRequest, Proposal
     from lsp_server.refine.task import Request
@@ -28,6 +30,7 @@ def propose(
     notice: Callable[[str], None],
     *,
     background: bool = False,
+    engine: Engine | None = None,
 ) -> Proposal:
     """Work on a request; blocks for as long as that takes.
 
@@ -38,6 +41,7 @@ def propose(
         listener: told of every step.
         notice: told what is being waited for.
         background: our own engine does everything else first.
+        engine: who answers; None: the settings say.
 
     Raises:
         TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
@@ -58,7 +62,7 @@ def propose(
         tools=settings.tools,
         warm=warm_processes(),
     )
-    engine = choose_engine(settings, notice, background=background)
+    engine = engine or choose_engine(settings, notice, background=background)
     if isinstance(request, FeedbackRequest):
         return refine_further(request, engine, options, cancel, listener)
     return refine(request, engine, options, cancel, listener)
@@ -159,7 +163,9 @@ def warm_processes() -> WarmProcesses:
     return WarmProcesses()
 
 
-def choose_engine(settings: Settings, notice: Callable[[str], None], *, background: bool = False) -> Engine:
+def choose_engine(
+    settings: Settings, notice: Callable[[str], None], *, background: bool = False
+) -> HttpEngine | LocalEngine:
     """Return the user's endpoint if there is one, else our own engine.
 
     Args:

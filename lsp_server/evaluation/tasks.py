@@ -1,0 +1,117 @@
+"""Repair tasks: a project with a bug, the tests that show it, and where it was; read from and written to JSON lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from cattrs import transform_error
+from cattrs.errors import BaseValidationError
+from cattrs.preconf.json import make_converter
+
+from lsp_server.evaluation.run_folder import EvaluationError
+
+
+@dataclass(frozen=True)
+class Base:
+    """A commit that a task's files are laid over, where a project is too large to be written down."""
+
+    repository: str
+    """Absolute path of a git repository on this machine."""
+    commit: str
+
+
+@dataclass(frozen=True)
+class RepairTask:
+    """A project with a bug."""
+
+    id: str
+    files: Mapping[str, str]
+    """Texts by path relative to the project's root; with a base, those that differ from it."""
+    tests: tuple[str, ...]
+    """pytest arguments; the first file's failing tests are what is to be repaired."""
+    target: str
+    """The file that has the bug. It is not told: it has to be found."""
+    solution: Mapping[str, str] = field(default_factory=dict)
+    """Texts that make the tests pass."""
+    base: Base | None = None
+
+
+def read_tasks(path: Path) -> list[RepairTask]:
+    """Return the tasks of a file, one JSON object a line; keys that a task does not have are passed over.
+
+    Raises:
+        EvaluationError: it cannot be read, or a line is no task.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    tasks = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            task = make_converter().structure(json.loads(line), RepairTask)
+        except BaseValidationError as error:
+            raise EvaluationError(
+                f"Line {number} of {path} is no repair task: {'; '.join(transform_error(error))}"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise EvaluationError(f"Line {number} of {path} is no repair task: {error}") from error
+        for each in (*task.files, *task.solution, task.target, *task.tests):
+            if PurePosixPath(each).is_absolute() or ".." in PurePosixPath(each).parts:
+                raise EvaluationError(
+                    f"Line {number} of {path} names {each}, which is outside of the project."
+                )
+        if not task.tests:
+            raise EvaluationError(f"Line {number} of {path} names no tests.")
+        tasks.append(task)
+    if len({task.id for task in tasks}) < len(tasks):
+        raise EvaluationError(f"{path} has two tasks of one id.")
+    return tasks
+
+
+def write_tasks(path: Path, tasks: Iterable[RepairTask]) -> int:
+    """Write tasks to a file, one JSON object a line; return how many there were."""
+    converter = make_converter()
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for task in tasks:
+            file.write(json.dumps(converter.unstructure(task), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def lay_out(task: RepairTask, folder: Path) -> None:
+    """Write a task's project into an empty folder.
+
+    Raises:
+        EvaluationError: its base cannot be had.
+    """
+    if task.base is not None:
+        _check_out(task.base, folder)
+    for path, text in task.files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise EvaluationError(f"{task.id}: {path} leads out of the project by a link.")
+        file.write_bytes(text.encode("utf-8"))
+
+
+def _check_out(base: Base, folder: Path) -> None:
+    """Write a commit's files, and nothing of its history: a repair must not be found in it."""
+    with tempfile.TemporaryFile() as archive:
+        command = ["git", "-C", base.repository, "archive", "--format=tar", base.commit]
+        done = subprocess.run(command, stdout=archive, stderr=subprocess.PIPE, check=False)
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise EvaluationError(f"{base.repository} has no commit {base.commit}: {said}")
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as files:
+            files.extractall(folder, filter="data")
