@@ -113,10 +113,10 @@ def proven(task: RepairTask, settings: Settings, cancel: threading.Event) -> Rep
     }
     if not failing:
         raise NoTask("its tests pass without the repair")
-    if after.collection_errors or not after.passed:
-        raise NoTask("its tests cannot be run here")
     if after.failed:
         raise NoTask(f"{min(after.failed)} fails with the repair, too")
+    if after.collection_errors or not after.passed:
+        raise NoTask("its tests cannot be run here")
     order = sorted(task.tests, key=lambda test: test.partition("::")[0] not in failing)
     return replace(task, tests=tuple(order))
 
