@@ -171,7 +171,7 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
         bar = progress.add_task(kind, total=len(tasks), completed=sum(task.id in done for task in tasks))
 
         def show(outcome: TaskOutcome) -> None:
-            console.print(_line(outcome), highlight=False, markup=False)
+            console.print(_line(outcome), highlight=False, markup=False, soft_wrap=True)
             progress.advance(bar)
 
         try:
