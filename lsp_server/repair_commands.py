@@ -127,8 +127,9 @@ def _mined(options: argparse.Namespace, cancel: threading.Event) -> list[RepairT
     from rich.console import Console
 
     from lsp_server.evaluation.history import repairs, task_of
-    from lsp_server.evaluation.repair import NoTask, proven
+    from lsp_server.evaluation.repair import proven
     from lsp_server.evaluation.run_folder import EvaluationError
+    from lsp_server.evaluation.tasks import NoTask
 
     console = Console(stderr=True)
     settings = settings_of(options)

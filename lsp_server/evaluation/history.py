@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lsp_server.evaluation.run_folder import EvaluationError
-from lsp_server.evaluation.tasks import Base, RepairTask
+from lsp_server.evaluation.tasks import Base, NoTask, RepairTask
 from lsp_server.refine.discover import is_test_code
+from lsp_server.refine.source import Source
 from runner.index import is_test_file
 
 
@@ -52,24 +53,35 @@ def repairs(repository: Path) -> Iterator[Commit]:
 
 
 def task_of(repository: Path, commit: Commit) -> RepairTask:
-    """Return a commit as a task: its project as it was, but for the source file, which is as it was before.
+    """Return a commit as a task: its project as it made it, but for the source file, which is as it was before.
 
     Args:
         repository: a folder in its repository.
         commit: one of `repairs`.
 
     Raises:
+        NoTask: it adds something, as a feature does: without it, no test can say what is wanted.
         EvaluationError: a file is no UTF-8 text, or the commit has no parent.
     """
     root = root_of(repository)
+    before = _git(root, "show", f"{commit.id}^:{commit.source}")
+    after = _git(root, "show", f"{commit.id}:{commit.source}")
+    if added := _public(after) - _public(before):
+        raise NoTask(f"it adds `{min(added)}`")
     return RepairTask(
         id=f"{commit.id[:12]} {commit.subject}",
-        files={commit.source: _git(root, "show", f"{commit.id}^:{commit.source}")},
+        files={commit.source: before},
         tests=commit.tests,
         target=commit.source,
-        solution={commit.source: _git(root, "show", f"{commit.id}:{commit.source}")},
+        solution={commit.source: after},
         base=Base(str(root), commit.id),
     )
+
+
+def _public(text: str) -> set[str]:
+    """Return the names of a file's functions and classes that others may use."""
+    names = (definition.name for definition in Source(text).definitions if not definition.nested)
+    return {name for name in names if not any(part.startswith("_") for part in name.split("."))}
 
 
 def root_of(repository: Path) -> Path:

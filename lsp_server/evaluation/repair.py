@@ -16,7 +16,7 @@ from lsp_server.engine.protocol import Message
 from lsp_server.evaluation.meter import CostingEngine, MeteredEngine
 from lsp_server.evaluation.outcome import Attempt, TaskOutcome
 from lsp_server.evaluation.run_folder import RunFolder
-from lsp_server.evaluation.tasks import RepairTask, lay_out
+from lsp_server.evaluation.tasks import NoTask, RepairTask, lay_out
 from lsp_server.features.work import propose, test_request
 from lsp_server.refine.events import Event, RoundDone
 from lsp_server.refine.loop import Cancelled, NothingToFix
@@ -30,10 +30,6 @@ from runner.tool import run_tool
 
 OUTSIDE_SECONDS = 120.0
 """For plain pytest on a repair: longer than our own limit, so that it alone decides."""
-
-
-class NoTask(Exception):
-    """What was taken for a repair task is none; the message says why."""
 
 
 def run_tasks(

@@ -17,6 +17,10 @@ from cattrs.preconf.json import make_converter
 from lsp_server.evaluation.run_folder import EvaluationError
 
 
+class NoTask(Exception):
+    """What was taken for a repair task is none; the message says why."""
+
+
 @dataclass(frozen=True)
 class Base:
     """A commit that a task's files are laid over, where a project is too large to be written down."""

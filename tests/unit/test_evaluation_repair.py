@@ -18,9 +18,9 @@ from lsp_server.evaluation.history import repairs, task_of
 from lsp_server.evaluation.humanevalfix import convert
 from lsp_server.evaluation.meter import MeteredEngine
 from lsp_server.evaluation.outcome import TaskOutcome
-from lsp_server.evaluation.repair import NoTask, proven, run_tasks
+from lsp_server.evaluation.repair import proven, run_tasks
 from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
-from lsp_server.evaluation.tasks import RepairTask, lay_out, read_tasks, write_tasks
+from lsp_server.evaluation.tasks import NoTask, RepairTask, lay_out, read_tasks, write_tasks
 from lsp_server.refine.loop import Cancelled
 from lsp_server.settings import Settings, parse
 from tests.unit.scripted import ScriptedEngine, fenced
@@ -251,12 +251,16 @@ def test_a_history(tmp_path: Path, repository: Callable[..., str], folder: RunFo
     repository("two files", {code: CALC + "\n", "src/shop/more.py": "x = 1\n", tests: first + "\n"})
     fixed = repository("add adds", {code: RIGHT, tests: both})
     repository("layout", {code: RIGHT + "\n", tests: both + "\n"})
+    more = "from shop.calc import sub\n\n\ndef test_sub():\n    assert sub(2, 3) == -1\n"
+    repository("sub", {code: RIGHT + "\n\ndef sub(a, b):\n    return a - b\n", "tests/test_sub.py": more})
     root = tmp_path / "repository"
     found = list(repairs(root))
-    assert [each.subject for each in found] == ["layout", "add adds"]
+    assert [each.subject for each in found] == ["sub", "layout", "add adds"]
+    with pytest.raises(NoTask, match="it adds `sub`"):
+        task_of(root, found[0])
     with pytest.raises(NoTask, match="pass without"):
-        proven(task_of(root, found[0]), settings(), threading.Event())
-    task = proven(task_of(root, found[1]), settings(), threading.Event())
+        proven(task_of(root, found[1]), settings(), threading.Event())
+    task = proven(task_of(root, found[2]), settings(), threading.Event())
     assert task.base is not None and task.base.commit == fixed
     assert task.target == "src/shop/calc.py" and task.tests == ("tests/test_calc.py",)
     [outcome], engine = run([task], folder, fenced(RIGHT))
