@@ -96,8 +96,8 @@ def mcnemar(pairs: Pairs) -> float:
     of = pairs.only_a + pairs.only_b
     fewer = min(pairs.only_a, pairs.only_b)
     # Whole numbers until the end: 2**of is beyond a float's range from 1024 on.
-    ways = 2 * sum(math.comb(of, count) for count in range(fewer + 1))
-    return min(ways / 2**of, 1.0)
+    ways = sum(math.comb(of, count) for count in range(fewer + 1))
+    return min(2 * ways / 2**of, 1.0)
 
 
 def paired_difference(pairs: Pairs) -> Interval:
