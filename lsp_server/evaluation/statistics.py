@@ -95,9 +95,9 @@ def mcnemar(pairs: Pairs) -> float:
     """
     of = pairs.only_a + pairs.only_b
     fewer = min(pairs.only_a, pairs.only_b)
-    # Whole numbers until the end: 2**of is beyond a float's range from 1024 on.
+    # Whole numbers until the end: 1 << of is beyond a float's range from 1024 on.
     ways = sum(math.comb(of, count) for count in range(fewer + 1))
-    return min(2 * ways / 2**of, 1.0)
+    return min(2 * ways / (1 << of), 1.0)
 
 
 def paired_difference(pairs: Pairs) -> Interval:
