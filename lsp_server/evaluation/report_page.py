@@ -164,11 +164,12 @@ code passes, and it does not</strong> when its tests are run outside of OCI Comp
 {% if other_data %}
 <p class="alarm">These runs are of different tasks. Their rates say nothing about which is better.</p>
 {% endif %}
-<p class="note" id="said-1">Below each rate: its 95 % confidence interval. A range computed like this holds the rate that would be seen over
-very many tasks of this kind in 95 of 100 evaluations; the fewer tasks, the wider it is (Wilson's score interval).
+<p class="note" id="results-said">Below each rate: its 95 % confidence interval. A range computed like this holds the rate
+that would be seen over very many tasks of this kind in 95 of 100 evaluations; the fewer tasks, the wider it is
+(Wilson's score interval).
 Below each median: the range in which the middle half of the tasks lies.</p>
 <div class="wide" tabindex="0" role="region" aria-labelledby="results">
-<table aria-describedby="said-1" class="headline">
+<table aria-describedby="results-said" class="headline">
 <thead><tr><th scope="col"><span class="none">Measure</span></th>
 {% for run in runs %}
 <th scope="col">{% if runs | length > 1 %}{{ swatch(loop.index0) }}{% endif %}{{ run.name }}</th>
@@ -267,11 +268,12 @@ tasks are reached.") }}
 {% if comparisons %}
 <section aria-labelledby="compared">
 <h2 id="compared">Compared with {{ runs[0].name }}</h2>
-<p class="note" id="said-2">Over the tasks that both runs have. The difference is in percentage points, with its 95 % confidence interval
-(Newcombe's for paired data): where it includes 0, the runs may be equally good. p is how likely so uneven a split of
-the tasks that only one of them passed is, if neither were better (McNemar's exact test).</p>
+<p class="note" id="compared-said">Over the tasks that both runs have. The difference is in percentage points, with its
+95 % confidence interval (Newcombe's for paired data): where it includes 0, the runs may be equally good. p is how
+likely so uneven a split of the tasks that only one of them passed is, if neither were better (McNemar's exact
+test).</p>
 <div class="wide" tabindex="0" role="region" aria-labelledby="compared">
-<table aria-describedby="said-2">
+<table aria-describedby="compared-said">
 <thead><tr><th scope="col">Run</th><th scope="col" class="number">Difference</th><th scope="col" class="number">p</th>
 <th scope="col" class="number">Only this run passed</th><th scope="col" class="number">Only the first passed</th>
 <th scope="col" class="number">Tokens, ratio of medians</th><th scope="col" class="number">Seconds, ratio of medians</th>
@@ -332,9 +334,9 @@ tried; ‼ said to pass, but does not.</p>
 <h2 id="reproduce">To reproduce this</h2>
 {% if runs | length > 1 %}
 {% if differs %}
-<p class="note" id="said-3">What differs between the runs; all else is the same.</p>
+<p class="note" id="differing-said">What differs between the runs; all else is the same.</p>
 <div class="wide" tabindex="0" role="region" aria-label="What differs between the runs">
-<table aria-describedby="said-3">
+<table aria-describedby="differing-said">
 <thead><tr><th scope="col">Setting</th>
 {% for run in runs %}
 <th scope="col" class="words">{{ run.name }}</th>
