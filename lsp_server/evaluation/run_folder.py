@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cattrs.preconf.json import JsonConverter, make_converter
+from cattrs import BaseValidationError
+from cattrs.preconf.json import make_converter
 
 from lsp_server.evaluation.outcome import TaskOutcome
 
@@ -43,7 +44,7 @@ class RunFolder:
         """
         wanted = json.loads(json.dumps(manifest))
         try:
-            there = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            there = _manifest(path)
         except FileNotFoundError:
             path.mkdir(parents=True, exist_ok=True)
             (path / MANIFEST).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
@@ -68,44 +69,47 @@ class RunFolder:
             EvaluationError: there is none.
         """
         try:
-            return cls(path, json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+            return cls(path, _manifest(path))
         except (OSError, ValueError) as error:
             raise EvaluationError(f"{path} holds no evaluation: it has no readable {MANIFEST}.") from error
 
     def outcomes(self) -> dict[str, TaskOutcome]:
-        """Return what came of each task so far, by its id; half a line that a killed run has left is passed over."""
-        return {
-            outcome.id: outcome
-            for outcome in (_converter().structure(row, TaskOutcome) for row in self._rows(OUTCOMES))
-        }
+        """Return what came of each task so far, by its id; half a line that a killed run has left is passed over.
+
+        Raises:
+            EvaluationError: a line is damaged, or of another version of ours.
+        """
+        try:
+            # What follows the last line's end is half a line, even if its JSON is whole: `add` will cut it.
+            *lines, _ = (self.path / OUTCOMES).read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return {}
+        converter, outcomes = make_converter(forbid_extra_keys=True), {}
+        for number, line in enumerate(lines, 1):
+            try:
+                outcome = converter.loads(line, TaskOutcome)
+            except (ValueError, TypeError, AttributeError, BaseValidationError) as error:
+                raise EvaluationError(
+                    f"{self.path / OUTCOMES}: line {number} is damaged, or of another version of oci-companion."
+                ) from error
+            outcomes[outcome.id] = outcome
+        return outcomes
 
     def add(self, outcome: TaskOutcome) -> None:
         """Write down what came of a task; it is on disk when this returns."""
-        row = _converter().unstructure(outcome)
+        row = make_converter().unstructure(outcome)
         conversation = row.pop("conversation")
         if conversation:
             self._append(CONVERSATIONS, {"id": outcome.id, "messages": conversation})
         self._append(OUTCOMES, row)
 
-    def _rows(self, name: str) -> Iterator[dict[str, Any]]:
-        try:
-            lines = (self.path / name).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                if number < len(lines):
-                    raise EvaluationError(f"{self.path / name} is damaged in line {number}.") from error
-
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.path / name
-        text = json.dumps(row, ensure_ascii=False) + "\n"
+        line = json.dumps(row).encode("ascii") + b"\n"  # escaped: a lone surrogate of a model's is not UTF-8
         with path.open("ab+") as file:
             if file.tell() and not _ends_in_newline(path):  # of half a line that a killed run has left
                 _cut_last_line(path)
-            file.write(text.encode("utf-8"))
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
@@ -121,5 +125,8 @@ def _cut_last_line(path: Path) -> None:
     os.truncate(path, data.rfind(b"\n") + 1)
 
 
-def _converter() -> JsonConverter:
-    return make_converter(forbid_extra_keys=True)
+def _manifest(path: Path) -> dict[str, Any]:
+    found = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{MANIFEST} is no object")
+    return found

@@ -39,8 +39,10 @@ class Summary:
     """By the larger tests, of all tasks; None where there are none."""
     by_round: tuple[Rate, ...]
     """Passed when the first round was over, the second, …; as many as any task took."""
+    claims: int
+    """Of how many tasks that were said to pass the tests were run outside of our code, too."""
     wrong_claims: tuple[str, ...]
-    """Ids of the tasks that were said to pass and whose tests fail outside of our code."""
+    """Ids of those whose tests fail there; there must be none."""
     untried: tuple[str, ...]
     """Ids of the tasks that could not be tried; they count as not passed."""
     tokens: Spread | None
@@ -69,18 +71,14 @@ def summarise(outcomes: Collection[TaskOutcome]) -> Summary:
             Rate(sum(outcome.passed_by_round(number) for outcome in outcomes), of)
             for number in range(1, rounds + 1)
         ),
-        wrong_claims=tuple(outcome.id for outcome in outcomes if is_wrong_claim(outcome)),
+        claims=sum(outcome.outside is not None for outcome in outcomes),
+        wrong_claims=tuple(outcome.id for outcome in outcomes if outcome.outside is False),
         untried=tuple(outcome.id for outcome in outcomes if outcome.error),
         tokens=spread([outcome.tokens for outcome in tried]),
         seconds=spread([outcome.seconds for outcome in tried]),
         all_tokens=sum(outcome.tokens for outcome in outcomes),
         all_seconds=sum(outcome.seconds for outcome in outcomes),
     )
-
-
-def is_wrong_claim(outcome: TaskOutcome) -> bool:
-    """Whether a task was said to pass, and its tests fail outside of our code."""
-    return outcome.passed and outcome.outside is False
 
 
 def differing(manifests: Collection[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
