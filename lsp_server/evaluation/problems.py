@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import httpx
+
 from lsp_server.evaluation.run_folder import EvaluationError
 
 Dataset = Literal["humaneval", "mbpp"]
@@ -88,6 +90,32 @@ def data_file(dataset: Dataset, given: Path | None, downloads: Path) -> Path | N
     return downloaded if downloaded.is_file() else None
 
 
+def download(dataset: Dataset, folder: Path) -> Path:
+    """Download the file that EvalPlus would, and return where it is.
+
+    Args:
+        dataset: which.
+        folder: where it is kept.
+
+    Raises:
+        EvaluationError: it cannot be had from here.
+    """
+    url = PUBLISHED[dataset]
+    try:
+        answer = httpx.get(url, follow_redirects=True, timeout=60).raise_for_status()
+    except httpx.HTTPError as error:
+        raise EvaluationError(
+            f"{url} cannot be downloaded ({error or type(error).__name__}): connect to the network, or get the file "
+            f"elsewhere and name it with --data FILE or {VARIABLES[dataset]}."
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / Path(url).name
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(answer.content)
+    partial.replace(file)
+    return file
+
+
 def read(dataset: Dataset, file: Path) -> Problems:
     """Read a data file, `.jsonl` or `.jsonl.gz`.
 
@@ -108,9 +136,7 @@ def read(dataset: Dataset, file: Path) -> Problems:
 
 
 def _problem(file: Path, number: int, line: bytes, row: object) -> Problem:
-    missing: Sequence[str] = [
-        name for name in _FIELDS if not isinstance(row, dict) or row.get(name) is None
-    ]
+    missing: Sequence[str] = [name for name in _FIELDS if not isinstance(row, dict) or row.get(name) is None]
     if not isinstance(row, dict) or missing:
         raise EvaluationError(
             f"{file}, line {number}, has no {', '.join(missing)}: a file of EvalPlus' (HumanEvalPlus.jsonl, "
