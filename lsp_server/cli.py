@@ -1,4 +1,4 @@
-"""The command line: `oci-companion demo | fix | generate | doctor | model … | sessions … | serve | lsp | mcp`."""
+"""The command line: `oci-companion demo | fix | generate | doctor | model … | sessions … | eval … | serve | …`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsp_server import __version__, model_commands, session_commands
+from lsp_server import __version__, eval_commands, model_commands, session_commands
 from lsp_server.interrupt import cancel_on_interrupt
 from lsp_server.settings_options import UsageError, add_settings_options, settings_of
 
@@ -38,9 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return COULD_NOT_RUN  # 0 would say of a repair that it is verified
     except Exception as error:
+        from lsp_server.evaluation.run_folder import EvaluationError
         from lsp_server.features.work import is_told
 
-        if not isinstance(error, UsageError) and not is_told(error):
+        if not isinstance(error, UsageError | EvaluationError) and not is_told(error):
             traceback.print_exc()  # a bug of ours; its status must not read as "not verified"
         return _failed(options, str(error))
 
@@ -97,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sessions = commands.add_parser("sessions", help="what was proposed in the editor, and what was decided")
     session_commands.add(sessions.add_subparsers(required=True, metavar="ACTION"))
+
+    evaluate = commands.add_parser("eval", help="what a model and the loop are worth: benchmarks")
+    eval_commands.add(evaluate.add_subparsers(required=True, metavar="ACTION"))
 
     serve = commands.add_parser("serve", help="run the engine: an OpenAI-compatible server on loopback")
     serve.add_argument("--model", default="", metavar="ID")

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.status import Status
 from rich.syntax import Syntax
 from rich.text import Text
@@ -169,4 +177,18 @@ def download_progress(console: Console) -> Progress:
         DownloadColumn(),
         TimeRemainingColumn(),
         console=console,
+    )
+
+
+def task_progress(console: Console) -> Progress:
+    """Return a progress bar for tasks of many seconds each, with an estimate of the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=3600,
     )

@@ -1,4 +1,4 @@
-"""The environments that exports run in: torch and transformers stay out of the companion's own."""
+"""Environments of their own for exporters and evaluators: what they need stays out of the companion's."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ Step = Callable[[str], None]
 class Environment:
     """What is installed beside each other, apart from all else."""
 
+    name: str
+    """What users read of it."""
     folder: str
     """Its place in the store."""
-    torch: str
+    disk: int
+    """Bytes that it takes, with room for pip to work."""
     packages: tuple[str, ...]
+    torch: str = ""
+    """A requirement of PyTorch, if it is needed."""
+    alone: tuple[str, ...] = ()
+    """Installed without what they ask for: what they really import is among the packages."""
 
     @property
     def pins(self) -> tuple[str, ...]:
         """Every requirement."""
-        return (self.torch, *self.packages)
+        return (*filter(None, [self.torch]), *self.packages, *self.alone)
 
 
 TORCH = "torch==2.13.0"
@@ -44,16 +51,20 @@ SHARED = (
     "onnxruntime==1.31.1",
     "onnxruntime-genai==0.18.0",
 )
-BUILDER = Environment("export-env", TORCH, (*SHARED, "transformers==5.23.0"))
+_EXPORTS = "the export environment"
+_EXPORTS_DISK = 3 << 30
+BUILDER = Environment(_EXPORTS, "export-env", _EXPORTS_DISK, (*SHARED, "transformers==5.23.0"), TORCH)
 """onnxruntime_genai's model builder, which needs transformers 5."""
 OPTIMUM = Environment(
-    "optimum-env", TORCH, (*SHARED, "optimum==2.1.0", "optimum-onnx==0.1.0", "transformers==4.57.6")
+    _EXPORTS,
+    "optimum-env",
+    _EXPORTS_DISK,
+    (*SHARED, "optimum==2.1.0", "optimum-onnx==0.1.0", "transformers==4.57.6"),
+    TORCH,
 )
 """optimum's exporter, which refuses transformers 5."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch publishes builds without CUDA; on Linux the package index's own build drags in gigabytes of it."""
-DISK = 3 << 30
-"""Bytes that one takes, with room for pip to work."""
 
 
 def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
@@ -76,42 +87,41 @@ def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
     with lock(wanted.folder, wait=3600):
         if marker.is_file():
             return python
-        need_disk(folder, DISK, "the export environment")
+        need_disk(folder, wanted.disk, wanted.name)
         shutil.rmtree(folder.parent, ignore_errors=True)
-        step("making the export environment")
+        step(f"making {wanted.name}")
         venv.create(folder, with_pip=True)
-        step("installing PyTorch into it")
-        _install_torch(python, wanted.torch, step, cancel)
-        step("installing the exporter into it")
-        _pip(python, ["install", *wanted.packages], cancel)
+        try:
+            if wanted.torch:
+                step("installing PyTorch into it")
+                _install_torch(python, wanted.torch, step, cancel)
+            step("installing its packages")
+            run_pip(python, ["install", *wanted.packages], cancel)
+            if wanted.alone:
+                run_pip(python, ["install", "--no-deps", *wanted.alone], cancel)
+        except PipFailed as error:
+            raise PipFailed(
+                f"pip could not install {wanted.name}: {error}\nConnect to the package index and run the same "
+                "command again"
+            ) from error
         marker.write_text(json.dumps({"python": sys.version, "packages": wanted.pins}), encoding="utf-8")
     return python
 
 
 def _install_torch(python: Path, torch: str, step: Step, cancel: threading.Event) -> None:
     """Install a CPU build: the index's own if that is one, else PyTorch's, else whatever there is."""
-    if _needs_cuda(_pip(python, ["install", "--dry-run", "--no-deps", "--report", "-", torch], cancel)):
+    if _needs_cuda(run_pip(python, ["install", "--dry-run", "--no-deps", "--report", "-", torch], cancel)):
         try:
             # Found out fast when this index cannot be reached; its libraries come from there as well.
             options = ["--index-url", CPU_INDEX, "--retries", "0", "--timeout", "8"]
-            _pip(python, ["install", *options, torch], cancel)
+            run_pip(python, ["install", *options, torch], cancel)
             return
         except PipFailed:
             step("PyTorch's CPU builds cannot be reached: installing the one with CUDA, some gigabytes")
-    _pip(python, ["install", torch], cancel)
+    run_pip(python, ["install", torch], cancel)
 
 
 def _needs_cuda(report: str) -> bool:
     """Whether pip's installation report names a torch that depends on CUDA's libraries."""
     requires = json.loads(report)["install"][0]["metadata"].get("requires_dist", [])
     return any(name.startswith(("nvidia-", "cuda-", "triton")) for name in requires)
-
-
-def _pip(python: Path, arguments: list[str], cancel: threading.Event) -> str:
-    try:
-        return run_pip(python, arguments, cancel)
-    except PipFailed as error:
-        raise PipFailed(
-            f"pip could not install the export environment: {error}\nConnect to the package index and run the "
-            "same command again"
-        ) from error

@@ -1,0 +1,1 @@
+"""Runs in EvalPlus' own environment, in the sandbox: imports nothing else of the companion."""

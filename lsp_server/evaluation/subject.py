@@ -1,0 +1,100 @@
+"""What is measured: a model in the form that this machine runs, or an endpoint's; as a manifest tells it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lsp_server import __version__
+from lsp_server.engine.client import HttpEngine
+from lsp_server.engine.protocol import EngineError, Message
+from lsp_server.engine.supervise import LocalEngine, missing
+from lsp_server.engine.tokenizer import ChatTokenizer
+from lsp_server.evaluation.meter import CostingEngine
+from lsp_server.evaluation.run_folder import EvaluationError
+from lsp_server.models import machine, store
+from lsp_server.models.fit import fit
+
+_IDLE_SECONDS = 900.0
+
+
+def engine_of(model: str, endpoint: str, token: str, notice: Callable[[str], None]) -> CostingEngine:
+    """Return the engine that is measured.
+
+    Args:
+        model: its id.
+        endpoint: address of an OpenAI-compatible server; empty: our own engine.
+        token: of the endpoint.
+        notice: told what is being waited for.
+
+    Raises:
+        EngineError: the endpoint is no address, or the model is not installed.
+        UnknownModel: the catalog has no such model.
+    """
+    if endpoint:
+        return HttpEngine(endpoint, token, model)
+    if store.find(store.entry(model).id) is None:
+        raise EngineError(missing(model))
+    return LocalEngine(model, _IDLE_SECONDS, notice)
+
+
+def described(model: str, endpoint: str) -> dict[str, Any]:
+    """Return what reproducing a run takes to know of the model and of the programs that run it.
+
+    Args:
+        model: its id.
+        endpoint: address of an OpenAI-compatible server; empty: our own engine.
+
+    Raises:
+        EvaluationError: an endpoint's model is not named.
+        EngineError, UnknownModel: the model is not here.
+    """
+    versions = {"oci-companion": __version__}
+    if endpoint:
+        if not model:
+            raise EvaluationError("Name the model that the endpoint is to answer with: --model ID.")
+        return {"model": {"id": model, "endpoint": endpoint}, "versions": versions}
+    form = store.find(store.entry(model).id)
+    if form is None:
+        raise EngineError(missing(model))
+    source: Mapping[str, Any] = form.manifest.get("source") or {}
+    for package in ("onnxruntime", "onnxruntime-genai", "tokenizers"):
+        versions[package] = importlib.metadata.version(package)
+    return {
+        "model": {
+            "id": model,
+            "precision": form.precision,
+            "device": form.device,
+            "revision": source.get("revision", ""),
+            "files": {each["name"]: each["sha256"] for each in source.get("files", ())},
+            "exporter": form.manifest.get("exporter", ""),
+        },
+        "versions": versions,
+    }
+
+
+def prompt_tokens(model: str, conversations: Sequence[Sequence[Message]]) -> list[int]:
+    """Return how many tokens conversations have, by an installed model's own tokenizer; no engine is started.
+
+    Raises:
+        EngineError: the model is not here, or its tokenizer cannot be read.
+    """
+    form = store.find(model)
+    if form is None:
+        raise EngineError(missing(model))
+    tokenizer = ChatTokenizer(form.path, store.entry(model).family, store.chat_template(model))
+    return [len(tokenizer.encode(tokenizer.render(each))) for each in conversations]
+
+
+def room(model: str) -> str:
+    """Return, in words, what memory an installed model needs and whether this machine has it."""
+    form = store.find(model)
+    assert form is not None
+    here = machine.memories(form.device)[0]
+    sizes = {(model, form.precision): form.weight_bytes}
+    fits = fit(store.entry(model), here.total, form.device, sizes).form(form.precision)
+    weights = f"{fits.weights / 1e9:.1f} GB of weights at {form.precision} in {here.name} ({here.total / 1e9:.1f} GB)"
+    if not fits.context:
+        return f"{weights}: does not fit"
+    return f"{weights}: room for {fits.context} tokens"
