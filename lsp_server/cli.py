@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     sessions = commands.add_parser("sessions", help="what was proposed in the editor, and what was decided")
     session_commands.add(sessions.add_subparsers(required=True, metavar="ACTION"))
 
-    evaluate = commands.add_parser("eval", help="what a model and the loop are worth: benchmarks")
+    evaluate = commands.add_parser(
+        "eval", help="what a model and the loop are worth: benchmarks, repair tasks, your own history"
+    )
     eval_commands.add(evaluate.add_subparsers(required=True, metavar="ACTION"))
 
     serve = commands.add_parser("serve", help="run the engine: an OpenAI-compatible server on loopback")

@@ -1,4 +1,4 @@
-"""`oci-companion eval humaneval | humaneval+ | mbpp | mbpp+`."""
+"""`oci-companion eval humaneval | humaneval+ | mbpp | mbpp+`, and the group that all evaluations are in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsp_server import comparison_commands, repair_commands
 from lsp_server.interrupt import cancel_on_interrupt
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def add(actions: Any) -> None:
         command.add_argument("--sandbox", default="strict", choices=["strict", "off"])
         command.set_defaults(run=_benchmark, benchmark=name)
         add_run_options(command)
+    repair_commands.add(actions)
+    comparison_commands.add_compare(actions)
+    comparison_commands.add_report(actions)
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:

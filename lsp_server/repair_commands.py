@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,18 +156,16 @@ def _named(commit: Commit) -> str:
 def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, cancel: threading.Event) -> int:
     """Work on tasks with a line for each, and print what came of all; 1 if a claimed repair fails outside."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lsp_server.evaluation.provenance import tasks_digest
     from lsp_server.evaluation.repair import run_tasks
     from lsp_server.features.work import choose_engine
     from lsp_server.refine.loop import Cancelled
+    from lsp_server.terminal import task_progress
 
     settings = settings_of(options)
-    folder = _folder(kind, tasks_digest(tasks), settings, options)
+    folder = _folder(kind, tasks, settings, options)
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with task_progress(console) as progress:
         done = folder.outcomes()
         bar = progress.add_task(kind, total=len(tasks), completed=sum(task.id in done for task in tasks))
 
@@ -193,25 +191,35 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
     return _summary(console, [outcomes[task.id] for task in tasks], settings, folder)
 
 
-def _folder(kind: str, tasks: str, settings: Settings, options: argparse.Namespace) -> RunFolder:
+def _folder(
+    kind: str, tasks: Sequence[RepairTask], settings: Settings, options: argparse.Namespace
+) -> RunFolder:
     """Take the folder of this run: one that is named after what is run, if none is given."""
     import dataclasses
 
-    from lsp_server.evaluation.provenance import digest, provenance
     from lsp_server.evaluation.run_folder import RunFolder
+    from lsp_server.evaluation.subject import described
+    from lsp_server.features.work import model_name
     from lsp_server.models import store
 
-    loop = {"rounds": settings.rounds, "candidates": settings.candidates, "timeLimit": settings.timeLimit}
-    limits = {"testTimeout": settings.testTimeout, "runTimeout": settings.runTimeout}
+    loop = {"rounds": settings.rounds, "candidates": settings.candidates, "seed": options.seed}
+    limits = {name: getattr(settings, name) for name in ("timeLimit", "testTimeout", "runTimeout")}
     manifest = {
         "kind": kind,
-        "data": tasks,
-        "loop": {**loop, **limits, "seed": options.seed},
+        "data": {"sha256": _digest(map(repr, tasks)), "tasks": len(tasks)},
+        "loop": loop,
+        "limits": limits,
         "sandbox": dataclasses.asdict(settings.sandbox),
-        **provenance(settings),
+        **described(model_name(settings), settings.endpoint),
     }
-    name = f"{kind}-{digest(repr(manifest))[:12]}"
+    name = f"{kind}-{_digest([repr(manifest)])[:12]}"
     return RunFolder.begin(options.output or store.home() / "evaluations" / name, manifest)
+
+
+def _digest(texts: Iterable[str]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\n".join(texts).encode("utf-8")).hexdigest()
 
 
 def _line(outcome: TaskOutcome) -> str:
