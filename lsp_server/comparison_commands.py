@@ -48,9 +48,12 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from lsp_server.evaluation.report import report
-    from lsp_server.evaluation.run_folder import RunFolder
+    from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
 
     page = report([RunFolder.open(path) for path in options.runs])
-    options.output.write_text(page, encoding="utf-8")
+    try:
+        options.output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise EvaluationError(f"{options.output} cannot be written: {error.strerror}.") from error
     print(f"Written to {options.output}.")
     return 0

@@ -137,6 +137,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         console.print(Text.assemble((letter, "bold"), f"  {visible(name)}"))
     console.print()
     console.print(_differences(comparison))
+    console.print()
     console.print(_measures(comparison))
     console.print("In brackets: 95 % confidence intervals (Wilson; of differences Newcombe).", style="dim")
     for letter, missing in zip("AB", comparison.missing, strict=True):
@@ -206,13 +207,12 @@ def _spread_record(a: Spread | None, b: Spread | None) -> dict[str, Any]:
 
 def _differences(comparison: Comparison) -> Table | Text:
     if not comparison.differs:
-        return Text("The manifests say the same: this is a repetition.\n")
+        return Text("The manifests say the same: this is a repetition.")
     table = Table(box=None, header_style="bold")
     for column in ("what differs", "A", "B"):
         table.add_column(column, overflow="fold")
     for name, values in comparison.differs.items():
         table.add_row(*(Text(visible(each)) for each in (name, *map(shown, values))))
-    table.add_section()
     return table
 
 
@@ -240,10 +240,10 @@ def _measures(comparison: Comparison) -> Table:
         factor = ratio(of_a, of_b)
         medians = [f"{side.median:,.{digits}f}" if side else "" for side in (of_a, of_b)]
         table.add_row(title, *medians, "" if factor is None else f"× {factor:.2f}")
-    if a.claims or b.claims:
-        table.add_row(
-            "said to pass, does not", *(f"{len(side.wrong_claims)} of {side.claims}" for side in (a, b)), ""
-        )
+    checked = [
+        f"{len(side.wrong_claims)} of {side.claims}" if side.claims else "none checked" for side in (a, b)
+    ]
+    table.add_row("said to pass, does not", *checked, "")
     if a.untried or b.untried:
         table.add_row("could not be tried", str(len(a.untried)), str(len(b.untried)), "")
     return table

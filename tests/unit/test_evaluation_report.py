@@ -16,7 +16,7 @@ from lsp_server import comparison_commands
 from lsp_server.evaluation import plot
 from lsp_server.evaluation.outcome import Attempt, TaskOutcome
 from lsp_server.evaluation.report import report, verdict
-from lsp_server.evaluation.run_folder import RunFolder
+from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
 from lsp_server.evaluation.summary import Rate
 
 HOSTILE = (
@@ -265,6 +265,9 @@ def test_the_command_writes_the_page(
     assert options.run(options) == 0
     assert file.read_text(encoding="utf-8") == report([one])
     assert str(file) in capsys.readouterr().out
+    options = parser.parse_args(["report", str(one.path), "--output", str(tmp_path / "none" / "report.html")])
+    with pytest.raises(EvaluationError, match=r"report\.html cannot be written: No such file"):
+        options.run(options)
 
 
 @pytest.mark.parametrize(

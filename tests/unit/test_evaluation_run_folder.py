@@ -125,7 +125,15 @@ def test_half_a_line_is_all_there_is(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b'{"id": "2", "atte\n', b'{"id": "2", "other": 1}\n', b"3\n", b'{"id": "2"}\n', b"\xff\n"]
+    "damage",
+    [
+        b'{"id": "2", "atte\n',
+        b'{"id": "2"}\n',
+        b'{"id": "2", "attempts": [], "passed": false, "of_a_later_version": 1}\n',
+        b"3\n",
+        b"\xff\n",
+        b"\n",
+    ],
 )
 @pytest.mark.parametrize("last", [False, True])
 def test_a_damaged_line_is_told(run: RunFolder, damage: bytes, last: bool) -> None:
