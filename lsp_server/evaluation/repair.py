@@ -185,7 +185,7 @@ def _attempts(metered: MeteredEngine, ends: Sequence[tuple[Round, int]]) -> tupl
                     prompt_tokens=reply.prompt_tokens,
                     reply_tokens=reply.reply_tokens,
                     seconds=reply.seconds,
-                    reason="" if passed else done.verdict.reason,
+                    reason="" if proven else done.verdict.reason,  # of a round the best reply's verdict is known
                 )
             )
         begins = end
