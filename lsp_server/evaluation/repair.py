@@ -175,6 +175,7 @@ def _attempts(metered: MeteredEngine, ends: Sequence[tuple[Round, int]]) -> tupl
     begins = 0
     for done, end in ends:
         proven = done.verdict.kind.value == "verified"
+        reason = "" if proven else done.verdict.reason  # the best reply's; no other's is known
         for at in range(begins, end):
             reply = metered.replies[at]
             passed = proven and at == end - 1
@@ -185,7 +186,7 @@ def _attempts(metered: MeteredEngine, ends: Sequence[tuple[Round, int]]) -> tupl
                     prompt_tokens=reply.prompt_tokens,
                     reply_tokens=reply.reply_tokens,
                     seconds=reply.seconds,
-                    reason="" if proven else done.verdict.reason,  # of a round the best reply's verdict is known
+                    reason=reason,
                 )
             )
         begins = end
