@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_request_options(command)
     for command in (fix, generate, mcp):
         add_settings_options(command)
+        command.add_argument(
+            "--workspace", type=Path, metavar="FOLDER", help="the project's root; found if not given"
+        )
 
     doctor = commands.add_parser("doctor", help="say what is missing here, and the command that mends it")
     doctor.set_defaults(run=_doctor)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lsp_server.evaluation.outcome import TaskOutcome
     from lsp_server.evaluation.run_folder import RunFolder
     from lsp_server.evaluation.tasks import RepairTask
+    from lsp_server.refine.feedback import Wording
     from lsp_server.settings import Settings
 
 
@@ -53,6 +54,15 @@ def add(actions: Any) -> None:
     for command in (repair, mine):
         command.add_argument(
             "--output", type=Path, metavar="FOLDER", help="of the run; one that was stopped goes on in it"
+        )
+        command.add_argument(
+            "--feedback-form",
+            default="values",
+            choices=["values", "official", "ipython"],
+            help="how a failure is put to the model",
+        )
+        command.add_argument(
+            "--hide-tests", action="store_true", help="the model is not shown the failing tests' source"
         )
         command.add_argument("--seed", type=int, default=0, help="for other samples than another run's")
         command.add_argument(
@@ -183,6 +193,7 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
                 show,
                 jobs=options.jobs,
                 seed=options.seed,
+                wording=_wording(options),
             )
         except Cancelled:
             print(f"Stopped; the same command with --output {folder.path} goes on.", file=sys.stderr)
@@ -203,17 +214,25 @@ def _folder(
     from lsp_server.models import store
 
     loop = {"rounds": settings.rounds, "candidates": settings.candidates, "seed": options.seed}
+    wording = dataclasses.asdict(_wording(options))
     limits = {name: getattr(settings, name) for name in ("timeLimit", "testTimeout", "runTimeout")}
     manifest = {
         "kind": kind,
         "data": {"sha256": _digest(map(repr, tasks)), "tasks": len(tasks)},
         "loop": loop,
+        "wording": wording,
         "limits": limits,
         "sandbox": dataclasses.asdict(settings.sandbox),
         **described(model_name(settings), settings.endpoint),
     }
     name = f"{kind}-{_digest([repr(manifest)])[:12]}"
     return RunFolder.begin(options.output or store.home() / "evaluations" / name, manifest)
+
+
+def _wording(options: argparse.Namespace) -> Wording:
+    from lsp_server.refine.feedback import Wording
+
+    return Wording(options.feedback_form, not options.hide_tests)
 
 
 def _digest(texts: Iterable[str]) -> str:

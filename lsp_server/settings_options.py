@@ -29,9 +29,6 @@ def add_settings_options(command: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="an OpenAI-compatible server; its token: OCI_ENDPOINT_TOKEN",
     )
-    command.add_argument(
-        "--workspace", type=Path, metavar="FOLDER", help="the project's root; found if not given"
-    )
     command.add_argument("--interpreter", default="", metavar="PYTHON", help="the Python that runs the tests")
     command.add_argument("--sandbox", default="auto", choices=["auto", "strict", "off"])
     command.add_argument("--network", action="store_true", help="tests may use the network")

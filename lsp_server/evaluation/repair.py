@@ -19,6 +19,7 @@ from lsp_server.evaluation.run_folder import RunFolder
 from lsp_server.evaluation.tasks import NoTask, RepairTask, lay_out
 from lsp_server.features.work import propose, test_request
 from lsp_server.refine.events import Event, RoundDone
+from lsp_server.refine.feedback import WORDING, Wording
 from lsp_server.refine.loop import Cancelled, NothingToFix
 from lsp_server.refine.proposal import Proposal, Round
 from lsp_server.refine.task import FixRequest, Snapshot, TaskError
@@ -42,6 +43,7 @@ def run_tasks(
     *,
     jobs: int = 1,
     seed: int = 0,
+    wording: Wording = WORDING,
 ) -> None:
     """Work on the tasks that the folder has no outcome of; each outcome is in it before the next is begun.
 
@@ -54,6 +56,7 @@ def run_tasks(
         show: told each new outcome.
         jobs: tasks at once, where the engine serves several requests faster than one after the other.
         seed: for other samples than another run's.
+        wording: how failures are put to the model.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -69,7 +72,7 @@ def run_tasks(
         try:
             while True:
                 while len(running) < jobs and (task := next(left, None)) is not None:
-                    running.add(pool.submit(_attempt, task, settings, engine(), cancel, seed))
+                    running.add(pool.submit(_attempt, task, settings, engine(), cancel, seed, wording))
                 if not running:
                     return
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -129,7 +132,12 @@ def _run(
 
 
 def _attempt(
-    task: RepairTask, settings: Settings, engine: CostingEngine, cancel: threading.Event, seed: int
+    task: RepairTask,
+    settings: Settings,
+    engine: CostingEngine,
+    cancel: threading.Event,
+    seed: int,
+    wording: Wording,
 ) -> TaskOutcome:
     metered = MeteredEngine(engine, seed)
     ends: list[tuple[Round, int]] = []
@@ -142,7 +150,9 @@ def _attempt(
     with _project(task) as project:
         request = FixRequest(Snapshot(project), PurePosixPath(task.tests[0].partition("::")[0]), test="")
         try:
-            proposal = propose(request, settings, cancel, listen, lambda text: None, engine=metered)
+            proposal = propose(
+                request, settings, cancel, listen, lambda text: None, engine=metered, wording=wording
+            )
         except (TaskError, NothingToFix) as error:
             return TaskOutcome(task.id, (), passed=False, seconds=time.monotonic() - began, error=str(error))
         seconds = time.monotonic() - began

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lsp_server.engine.protocol import Engine
     from lsp_server.engine.supervise import LocalEngine
     from lsp_server.refine.events import Listener
+    from lsp_server.refine.feedback import Wording
     from lsp_server.refine.proposal import FeedbackRequest, Proposal
     from lsp_server.refine.task import Request
     from runner.request import TestRequest
@@ -31,6 +32,7 @@ def propose(
     *,
     background: bool = False,
     engine: Engine | None = None,
+    wording: Wording | None = None,
 ) -> Proposal:
     """Work on a request; blocks for as long as that takes.
 
@@ -42,11 +44,13 @@ def propose(
         notice: told what is being waited for.
         background: our own engine does everything else first.
         engine: who answers; None: the settings say.
+        wording: how failures are put to the model; None: as is best.
 
     Raises:
         TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
     """
     # Loaded with the first request: the server itself has to be up at once.
+    from lsp_server.refine.feedback import WORDING
     from lsp_server.refine.loop import Options, refine, refine_further
     from lsp_server.refine.proposal import FeedbackRequest
 
@@ -60,6 +64,7 @@ def propose(
         limits=tests.limits,
         sandbox=tests.sandbox,
         tools=settings.tools,
+        wording=wording or WORDING,
         warm=warm_processes(),
     )
     engine = engine or choose_engine(settings, notice, background=background)

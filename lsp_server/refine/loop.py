@@ -27,6 +27,7 @@ from lsp_server.refine.events import (
     TestDone,
     TestsStarted,
 )
+from lsp_server.refine.feedback import WORDING, Wording
 from lsp_server.refine.judge import confirm, harness_reach, judge
 from lsp_server.refine.locate import (
     locate_complaint,
@@ -72,6 +73,8 @@ class Options:
     sandbox: Sandboxing = field(default_factory=Sandboxing)
     tools: Mapping[str, str] = field(default_factory=dict)
     """Commands that run tools again, by the name that their diagnostics have."""
+    wording: Wording = WORDING
+    """How failures are put to the model."""
     warm: WarmProcesses | None = None
     """Processes that runs of candidates are forked from; the baseline and what confirms a verdict never are."""
 
@@ -106,7 +109,7 @@ def refine(
     task, baseline = work.prepare(request)
     listener(TargetFound(task))
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
-    first = prompt.first_turn(task, baseline, budget)
+    first = prompt.first_turn(task, baseline, budget, options.wording)
     return work.rounds(task, baseline, _Conversation(first, budget, prompt.same_code(task)))
 
 
@@ -464,7 +467,7 @@ class _Refinement:
             feedback = (
                 prompt.after_complaint(task, verdict.reason)
                 if by_tool
-                else prompt.after_failure(task, report)
+                else prompt.after_failure(task, report, self.options.wording)
             )
         return Round(
             number=number,

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from lsp_server.engine.protocol import REPLY_TOKENS, Message
 from lsp_server.refine.budget import BYTES_PER_TOKEN, Budget
 from lsp_server.refine.discover import node_ids
-from lsp_server.refine.feedback import BUDGET, HEAD, cut, execution_result
+from lsp_server.refine.feedback import BUDGET, HEAD, WORDING, Wording, cut, execution_result
 from lsp_server.refine.proposal import Round
 from lsp_server.refine.source import Definition, Source
 from lsp_server.refine.task import Task, TaskError
@@ -27,7 +27,7 @@ Tests = list[tuple[PurePosixPath, str]]
 """Tests' sources, each with its file."""
 
 
-def first_turn(task: Task, baseline: Report, budget: Budget) -> list[Message]:
+def first_turn(task: Task, baseline: Report, budget: Budget, wording: Wording = WORDING) -> list[Message]:
     """Return the conversation that opens a task.
 
     Where it would be too long, less of the file and of the tests is shown. Room is left for one round, so that the
@@ -37,15 +37,16 @@ def first_turn(task: Task, baseline: Report, budget: Budget) -> list[Message]:
         task: with its target.
         baseline: the run on the file as it is.
         budget: how long it may be.
+        wording: how failures are put.
     """
     source = Source(task.document.text)
     reserve = reply_tokens(task) + FOLLOW_UP
-    for context, length in _contexts(task, source):
+    for context, length in _contexts(task, source, wording):
         parts = [_question(task, source), context]
         if task.complaint is not None:
             parts.append(f"{HEAD}{task.document.path}:{task.complaint.line}: {task.complaint.text}")
         elif task.kind == "fix":
-            parts.append(HEAD + execution_result(baseline, task.wanted.ids))
+            parts.append(HEAD + execution_result(baseline, task.wanted.ids, wording))
         if task.instruction:
             parts.append(f"Instruction: {cut(task.instruction, length)}")
         parts.append(_form(task))
@@ -81,13 +82,13 @@ def next_turn(
     return whole
 
 
-def after_failure(task: Task, report: Report) -> str:
+def after_failure(task: Task, report: Report, wording: Wording = WORDING) -> str:
     """Return the user turn that follows a candidate that was run and is not verified.
 
     The training data ends with the result; a model that was not trained on it then tends to talk instead of
     correcting, so the form of the answer is said once more.
     """
-    return f"{HEAD}{execution_result(report, task.wanted.ids)}\n\nCorrect the code. {_form(task)}"
+    return f"{HEAD}{execution_result(report, task.wanted.ids, wording)}\n\nCorrect the code. {_form(task)}"
 
 
 def after_complaint(task: Task, reason: str) -> str:
@@ -178,13 +179,13 @@ def _form(task: Task) -> str:
     )
 
 
-def _contexts(task: Task, source: Source) -> Iterator[tuple[str, int]]:
+def _contexts(task: Task, source: Source, wording: Wording) -> Iterator[tuple[str, int]]:
     """Yield what is shown of the file and of the tests, from the most to the least.
 
     Beside each stands how many characters any other text of the user's may have.
     """
     length = 2 * WHOLE_FILE
-    tests = _test_sources(task)
+    tests = _test_sources(task) if wording.show_tests else []
     less = skeleton(source, task)
     most = source.text if len(source.text) <= WHOLE_FILE else less
     yield _context(task, source, most, _as_many(tests, TEST_SOURCE)), length
