@@ -187,7 +187,7 @@ Below each median: the range in which the middle half of the tasks lies.</p>
 {% endfor %}
 </tr>
 {% if runs | selectattr("summary.passed_plus") | list %}
-<tr><th scope="row">Passed the larger tests, too<small>more tests of the same tasks, not shown to the model</small></th>
+<tr><th scope="row">Passed the larger tests, too<small>more inputs for the same tasks</small></th>
 {% for run in runs %}
 {{ rate(run.summary.passed_plus) }}
 {% endfor %}
