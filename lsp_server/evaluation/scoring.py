@@ -20,6 +20,8 @@ from runner.request import Limits, Sandboxing, TestRequest
 from runner.tool import ToolRun, run_tool
 
 VERSION = "0.3.1"
+"""Its evaluator passes no solution of HumanEval/32, `find_zero`, whose results it compares and does not count: 163 of
+164 is the most that there is."""
 ENVIRONMENT = Environment(
     "EvalPlus' environment",
     "evalplus-env",
