@@ -110,6 +110,13 @@ def test_the_text_ends_after_500_characters(python: Path, tmp_path: Path) -> Non
     assert feedback == (head + "x" * 1000)[:500]
 
 
+def test_large_numbers_are_written_out_only_where_they_are_wrong(python: Path, tmp_path: Path) -> None:
+    row = {**tiny.ADD, "canonical_solution": "    return 10 ** 5000\n"}
+    assert score(python, tmp_path, row, tiny.solved(row)).checked
+    feedback = score(python, tmp_path, row, tiny.attempt(row, "    return 10 ** 5000 + 1\n")).feedback
+    assert feedback.startswith("The results aren't as expected.\nInput: [2, 3]\nExpected Output: 1000")
+
+
 def test_a_text_of_more_bytes_than_that_is_lost(python: Path, tmp_path: Path) -> None:
     code = tiny.attempt(tiny.ADD, "    return 'ä' * 1000\n")
     found = score(python, tmp_path, tiny.ADD, code)

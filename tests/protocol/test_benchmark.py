@@ -176,9 +176,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, model: Endpoint) -> None:
     model.replies = [RIGHT, "x " * 10000]
     model.pause = 0.01
     arguments = command(tmp_path, "humaneval", "--data", str(data), model=model)
-    with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as stopped:
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as stopped:
         until(lambda: len(model.asked) > 1)
         stopped.send_signal(signal.SIGINT)
         output, errors = stopped.communicate(timeout=30)
