@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +96,10 @@ def _benchmark(options: argparse.Namespace) -> int:
     options.model = options.model or ("" if options.endpoint else DEFAULT)
     problems = _problems(plan, options, console)
     chosen = problems.chosen(options.only, options.limit)
-    manifest = _manifest(plan, problems, options)
     if options.dry_run:
         _show_plan(console, plan, chosen, options)
         return 0
+    manifest = _manifest(plan, problems, options)
     name = f"{plan.benchmark}_{plan.feedback}_{plan.rounds}_{plan.prompts}_{options.model.replace('/', '_')}"
     folder = options.output or store.home() / "evaluations" / name
     return _run(console, plan, chosen, manifest, folder, options)
@@ -194,14 +195,16 @@ def _run(
 
 
 def _show(console: Console, plan: Plan, folder: RunFolder, model: str) -> None:
-    """Print the table of all that the folder holds, and write it there."""
+    """Print the table of all that the folder holds, and write it there, with EvalPlus' samples."""
     from rich.table import Table
 
-    from lsp_server.evaluation import table
+    from lsp_server.evaluation import benchmark, table
 
     outcomes = folder.outcomes()
     if not outcomes:
         return
+    samples = "".join(json.dumps(each) + "\n" for each in benchmark.samples(outcomes.values()))
+    (folder.path / "samples.jsonl").write_text(samples, encoding="utf-8")
     title = {"humaneval": "HumanEval", "mbpp": "MBPP"}[plan.dataset]
     found = table.rows(model, plan.feedback, outcomes.values())
     shown = Table(box=None, header_style="bold")
@@ -230,13 +233,13 @@ def _show_plan(console: Console, plan: Plan, chosen: Sequence[Problem], options:
     if options.endpoint:
         lines.append(f"Model: {options.model} at {options.endpoint}")
     else:
+        lines += [f"Model: {options.model}", *subject.needs(options.model)]
         first = [begin(plan.prompts, plan.dataset, each).messages for each in chosen]
-        counts = sorted(subject.prompt_tokens(options.model, first))
-        lines += [
-            f"Model: {options.model}: {subject.room(options.model)}",
-            f"First prompts: {sum(counts)} tokens, {counts[0]} to {counts[-1]} each, {counts[len(counts) // 2]} "
-            "in the middle",
-        ]
+        if counts := sorted(subject.prompt_tokens(options.model, first)):
+            middle = counts[len(counts) // 2]
+            lines.append(
+                f"First prompts: {sum(counts)} tokens, {counts[0]} to {counts[-1]} each, {middle} in the middle"
+            )
     if plan.feedback in ("human", "oracle"):
         lines.append(f"Author of the feedback: {options.author_model} at {options.author_endpoint}")
     for line in lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -117,9 +117,7 @@ def solve(
             _tell(plan, problem, dialogue, score, author, cancel)
     except ContextTooLong as told:
         error = f"round {len(attempts) + 1}: {told}"
-    # Without code in a later round, the official script's answer is that of the first.
-    ends = [scores[0], *(score for score in scores[-1:] if score.solution)] if scores else []
-    last = ends[-1] if ends else Score("", "fail", "fail")
+    last = _answer(scores)
     return TaskOutcome(
         problem.id,
         tuple(attempts),
@@ -130,6 +128,20 @@ def solve(
         detail={"rounds": [asdict(score) for score in scores]},
         conversation=tuple(dialogue.turns),
     )
+
+
+def samples(outcomes: Iterable[TaskOutcome]) -> Iterator[dict[str, str]]:
+    """Yield what was scored in EvalPlus' form, `{"task_id", "solution"}`."""
+    for outcome in outcomes:
+        scores = [Score(**row) for row in outcome.detail["rounds"]]
+        yield {"task_id": outcome.id, "solution": _answer(scores).solution}
+
+
+def _answer(scores: Sequence[Score]) -> Score:
+    """The last round's; but without code in a later round, the official script's answer is that of the first."""
+    if not scores:
+        return Score("", "fail", "fail")
+    return scores[-1] if scores[-1].solution else scores[0]
 
 
 def _tell(

@@ -9,12 +9,13 @@ from typing import Any
 from lsp_server import __version__
 from lsp_server.engine.client import HttpEngine
 from lsp_server.engine.protocol import EngineError, Message
-from lsp_server.engine.supervise import LocalEngine, missing
+from lsp_server.engine.supervise import CONTEXT, LocalEngine, missing
 from lsp_server.engine.tokenizer import ChatTokenizer
 from lsp_server.evaluation.meter import CostingEngine
 from lsp_server.evaluation.run_folder import EvaluationError
 from lsp_server.models import machine, store
-from lsp_server.models.fit import fit
+from lsp_server.models.catalog import Precision
+from lsp_server.models.fit import RESERVE, fit
 
 _IDLE_SECONDS = 900.0
 
@@ -75,26 +76,40 @@ def described(model: str, endpoint: str) -> dict[str, Any]:
 
 
 def prompt_tokens(model: str, conversations: Sequence[Sequence[Message]]) -> list[int]:
-    """Return how many tokens conversations have, by an installed model's own tokenizer; no engine is started.
+    """Return how many tokens conversations have, by a model's own tokenizer; no engine is started.
+
+    Returns:
+        Nothing if the model is not installed.
 
     Raises:
-        EngineError: the model is not here, or its tokenizer cannot be read.
+        EngineError: its tokenizer cannot be read.
+        UnknownModel: the catalog has no such model.
     """
-    form = store.find(model)
+    entry, form = store.entry(model), store.find(model)
     if form is None:
-        raise EngineError(missing(model))
-    tokenizer = ChatTokenizer(form.path, store.entry(model).family, store.chat_template(model))
+        return []
+    tokenizer = ChatTokenizer(form.path, entry.family, store.chat_template(model))
     return [len(tokenizer.encode(tokenizer.render(each))) for each in conversations]
 
 
-def room(model: str) -> str:
-    """Return, in words, what memory an installed model needs and whether this machine has it."""
-    form = store.find(model)
-    assert form is not None
-    here = machine.memories(form.device)[0]
-    sizes = {(model, form.precision): form.weight_bytes}
-    fits = fit(store.entry(model), here.total, form.device, sizes).form(form.precision)
-    weights = f"{fits.weights / 1e9:.1f} GB of weights at {form.precision} in {here.name} ({here.total / 1e9:.1f} GB)"
-    if not fits.context:
-        return f"{weights}: does not fit"
-    return f"{weights}: room for {fits.context} tokens"
+def needs(model: str) -> list[str]:
+    """Return, in lines, what memory a model needs and whether this machine has it.
+
+    Raises:
+        UnknownModel: the catalog has no such model.
+    """
+    entry, form = store.entry(model), store.find(model)
+    here = machine.memories(form.device if form else None)[0]
+    sizes: dict[tuple[str, Precision], int] = {(model, form.precision): form.weight_bytes} if form else {}
+    found = fit(entry, here.total, here.device, sizes)
+    lines = []
+    for each in found.forms:
+        if form and each.precision != form.precision:
+            continue
+        needed = each.weights + RESERVE[here.device] + CONTEXT * found.token_bytes
+        room = f"room for {each.context} tokens" if each.context else "does not fit"
+        lines.append(
+            f"  {each.precision}: {each.weights / 1e9:.1f} GB of weights, {needed / 1e9:.1f} GB with a context of "
+            f"{CONTEXT} tokens; {here.name} of {here.total / 1e9:.1f} GB: {room}"
+        )
+    return lines if form else [f"  {missing(model)}", *lines]

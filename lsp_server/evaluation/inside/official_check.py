@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import re
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -154,23 +155,27 @@ def _try(
     """
     with time_limit(limit):
         result = call(*arguments)
-    # Written after the call: the official text shows arguments as the function has left them.
-    wrong = AssertionError(
-        f"{UNEXPECTED}\nInput: {arguments}\nExpected Output: {value}\nActual Output: {result}"
-    )
     equal = _equal(dataset, entry_point, result, value)
     if dataset == "humaneval" and entry_point == "find_zero" and not _is_root(result, arguments, tolerance):
-        raise wrong
+        raise _wrong(arguments, value, result)
     if tolerance == 0 and _is_floats(value):
         tolerance = 1e-6
     if not equal and tolerance != 0:
         try:
             np.testing.assert_allclose(result, value, atol=tolerance)
         except BaseException:
-            raise wrong from None
+            raise _wrong(arguments, value, result) from None
     elif not equal:
-        raise wrong
+        raise _wrong(arguments, value, result)
     return tolerance
+
+
+def _wrong(arguments: Any, value: Any, result: Any) -> AssertionError:
+    """What is said of a wrong result; of arguments, as the function has left them."""
+    sys.set_int_max_str_digits(0)  # the official evaluation's Python had no limit
+    return AssertionError(
+        f"{UNEXPECTED}\nInput: {arguments}\nExpected Output: {value}\nActual Output: {result}"
+    )
 
 
 def _equal(dataset: str, entry_point: str, result: Any, value: Any) -> Any:
