@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsp_server import comparison_commands, repair_commands
 from lsp_server.interrupt import cancel_on_interrupt
+from lsp_server.settings_options import add_model_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,13 +49,7 @@ def add(actions: Any) -> None:
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add what every evaluation of a model takes."""
-    command.add_argument("--model", default="", metavar="ID")
-    command.add_argument(
-        "--endpoint",
-        default="",
-        metavar="URL",
-        help="an OpenAI-compatible server; its token: OCI_ENDPOINT_TOKEN",
-    )
+    add_model_options(command)
     command.add_argument("--only", default="", metavar="TEXT", help="tasks with this in their name")
     command.add_argument("--limit", type=int, default=0, metavar="N", help="so many tasks at most")
     command.add_argument(

@@ -13,6 +13,17 @@ class UsageError(Exception):
     """The command line asks for something that cannot be done; the message says what to write instead."""
 
 
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Give a command the options that say who answers."""
+    command.add_argument("--model", default="", metavar="ID")
+    command.add_argument(
+        "--endpoint",
+        default="",
+        metavar="URL",
+        help="an OpenAI-compatible server; its token: OCI_ENDPOINT_TOKEN",
+    )
+
+
 def add_settings_options(command: argparse.ArgumentParser) -> None:
     """Give a command the options that `settings_of` reads."""
     command.add_argument("--rounds", type=int, default=3, metavar="N")
@@ -22,13 +33,7 @@ def add_settings_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--run-timeout", type=float, default=60.0, metavar="SECONDS", help="for all tests once"
     )
-    command.add_argument("--model", default="", metavar="ID")
-    command.add_argument(
-        "--endpoint",
-        default="",
-        metavar="URL",
-        help="an OpenAI-compatible server; its token: OCI_ENDPOINT_TOKEN",
-    )
+    add_model_options(command)
     command.add_argument("--interpreter", default="", metavar="PYTHON", help="the Python that runs the tests")
     command.add_argument("--sandbox", default="auto", choices=["auto", "strict", "off"])
     command.add_argument("--network", action="store_true", help="tests may use the network")

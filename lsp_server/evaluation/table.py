@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lsp_server.evaluation.benchmark import Feedback
 from lsp_server.evaluation.outcome import TaskOutcome
+from lsp_server.evaluation.summary import Rate
 
 LABELS: dict[Feedback, str] = {
     "execution": "+ Execution Feedback",
@@ -15,31 +15,6 @@ LABELS: dict[Feedback, str] = {
     "oracle": "+ Synth. Human Feedback (Oracle)",
 }
 """As the model card has them."""
-_Z = 1.959964
-"""Of 95 %."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How many of how many passed."""
-
-    passed: int
-    of: int
-
-    @property
-    def percent(self) -> float:
-        """Greedy pass@1."""
-        return 100 * self.passed / self.of if self.of else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % confidence interval, in percent."""
-        if not self.of:
-            return 0.0, 100.0
-        share, weight = self.passed / self.of, _Z * _Z / self.of
-        middle = (share + weight / 2) / (1 + weight)
-        half = _Z * math.sqrt(share * (1 - share) / self.of + weight / (4 * self.of)) / (1 + weight)
-        return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +30,7 @@ class Row:
         """Name, `base (plus)`, and the interval of each."""
         return (
             self.label,
-            f"{self.base.percent:.1f} ({self.plus.percent:.1f})",
+            f"{100 * self.base.share:.1f} ({100 * self.plus.share:.1f})",
             _interval(self.base),
             _interval(self.plus),
         )
@@ -93,5 +68,4 @@ def markdown(title: str, table: Sequence[Row]) -> str:
 
 
 def _interval(rate: Rate) -> str:
-    low, high = rate.interval
-    return f"{low:.1f}–{high:.1f}"
+    return f"{100 * rate.interval.low:.1f}–{100 * rate.interval.high:.1f}"

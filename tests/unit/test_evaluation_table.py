@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from lsp_server.evaluation.outcome import TaskOutcome
-from lsp_server.evaluation.table import Rate, markdown, rows
+from lsp_server.evaluation.summary import Rate
+from lsp_server.evaluation.table import markdown, rows
 
 
 def outcome(name: str, *rounds: str) -> TaskOutcome:
@@ -18,16 +17,6 @@ def outcome(name: str, *rounds: str) -> TaskOutcome:
     ]
     last = rounds[-1] if rounds else "-"
     return TaskOutcome(name, (), last != "-", last == "+", detail={"rounds": scores})
-
-
-def test_wilson() -> None:
-    # 70.7 %, as of 164 problems; then the ends of the scale.
-    low, high = Rate(116, 164).interval
-    assert low == pytest.approx(63.36, abs=0.01)
-    assert high == pytest.approx(77.15, abs=0.01)
-    assert Rate(0, 10).interval[0] == 0
-    assert Rate(10, 10).interval == pytest.approx((72.25, 100), abs=0.01)
-    assert Rate(0, 0).interval == (0, 100)
 
 
 def test_rows_of_the_first_round_and_of_the_last() -> None:
