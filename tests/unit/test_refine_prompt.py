@@ -66,7 +66,7 @@ LINES = st.builds(str.__mul__, TEXTS, st.integers(1, 60))
 SIZES = st.integers(0, 5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     before=SIZES,
     after=SIZES,

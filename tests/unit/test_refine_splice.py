@@ -73,7 +73,7 @@ def files(draw: st.DrawFn) -> tuple[str, str, str]:
     return text.replace("\n", newline), qualified, newline
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(files(), BODIES)
 def test_everything_outside_the_target_is_byte_identical(file: tuple[str, str, str], body: str) -> None:
     text, name, newline = file
@@ -98,7 +98,7 @@ def test_everything_outside_the_target_is_byte_identical(file: tuple[str, str, s
     assert (spliced.start, spliced.end) == (result.region.start, result.region.end)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(files(), BODIES)
 def test_the_new_function_is_the_reply_s(file: tuple[str, str, str], body: str) -> None:
     text, name, _ = file
