@@ -23,12 +23,20 @@ export interface Offered {
   readonly arguments: readonly unknown[];
 }
 
+/**
+ * Milliseconds that a server has to end by itself before it is killed: one that has only just answered may still be
+ * loading, and what it is doing takes a moment to stop.
+ */
+const ENDING = 10_000;
+
 type Listener<Message> = (message: Message) => void | Promise<void>;
 
 /** The connection to the language server, which is started, stopped and started again. */
 export class Client implements vscode.Disposable {
   readonly log = vscode.window.createOutputChannel("OCI Companion", { log: true });
   private client: LanguageClient | undefined;
+  /** What was started last. */
+  private started: Program | undefined;
   /** Starts and stops run one after the other, however fast they are asked for. */
   private last: Promise<void> = Promise.resolve();
   private readonly progress: ProgressNotifications;
@@ -51,14 +59,31 @@ export class Client implements vscode.Disposable {
 
   /** Starts the server, or starts it anew. */
   start(): Promise<void> {
+    // At once: what is asked of the one that ends would be lost.
+    this.state.server = { kind: "starting" };
     return this.inTurn(async () => {
       await this.end();
-      await this.begin();
+      await this.begin(await this.program());
+    });
+  }
+
+  /** Starts the server anew if by now it is another program. */
+  startIfOther(): Promise<void> {
+    return this.inTurn(async () => {
+      const program = await this.program();
+      if (JSON.stringify(program) !== JSON.stringify(this.started)) {
+        this.state.server = { kind: "starting" };
+        await this.end();
+        await this.begin(program);
+      }
     });
   }
 
   stop(): Promise<void> {
-    return this.inTurn(() => this.end());
+    return this.inTurn(async () => {
+      await this.end();
+      this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped."), isSetUp: true };
+    });
   }
 
   /** Runs a command of the server and returns its answer. */
@@ -114,8 +139,8 @@ export class Client implements vscode.Disposable {
     return this.last;
   }
 
-  private async begin(): Promise<void> {
-    const program = await this.program();
+  private async begin(program: Program | undefined): Promise<void> {
+    this.started = program;
     if (!program) {
       this.state.server = { kind: "off", why: vscode.l10n.t("It is not set up yet."), isSetUp: false };
       return;
@@ -133,7 +158,10 @@ export class Client implements vscode.Disposable {
     );
     this.client = client;
     client.onDidChangeState(({ newState }) => {
-      this.follow(newState);
+      // How one fares that is being ended says nothing of the next.
+      if (client === this.client) {
+        this.follow(newState);
+      }
     });
     this.listeners.forEach((listener, method) => client.onNotification(method, listener));
     await client.start();
@@ -142,7 +170,12 @@ export class Client implements vscode.Disposable {
   private async end(): Promise<void> {
     const client = this.client;
     this.client = undefined;
-    await client?.dispose();
+    try {
+      await client?.dispose(ENDING);
+    } catch (error) {
+      // The language client kills one that does not end; one that never came up has nothing to end.
+      this.log.warn(error instanceof Error ? error.message : String(error));
+    }
     this.progress.closeAll();
     this.ended.fire();
   }
@@ -186,7 +219,7 @@ export class Client implements vscode.Disposable {
       default:
         this.state.server = { kind: "off", why: vscode.l10n.t("The server has stopped."), isSetUp: true };
         this.ended.fire();
-        if (this.progress.closeAll() > 0 && this.client) {
+        if (this.progress.closeAll() > 0) {
           void this.tellOfBreak();
         }
     }

@@ -31,8 +31,9 @@ export function activate(context: vscode.ExtensionContext): void {
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(restart),
     vscode.workspace.onDidChangeConfiguration((change) => {
+      // The editor tells of this, too, when all settings of a workspace begin to count because it is trusted.
       if (change.affectsConfiguration("oci.server")) {
-        void restart();
+        void client.startIfOther();
       }
     }),
   );

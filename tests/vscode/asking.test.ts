@@ -58,13 +58,24 @@ suite({}, (browserTest) => {
     await window.serverRuns();
     await window.command("Fix with OCI");
     await window.notification(/Round 1 of 3: \d+ characters written/).waitFor();
-    server.killLanguageServer();
+    server.signalLanguageServer("SIGKILL");
     await window.notification("The OCI server ended while it was working. Nothing was changed").waitFor();
     await window.picture("killed");
     await window.notification("Fix with OCI: Round").waitFor({ state: "hidden" });
     await window.serverRuns();
     assert.equal(read("calc.py"), CALC);
     model.script([RIGHT]);
+    await window.command("Fix with OCI");
+    await window.lens("OCI verified").waitFor();
+  });
+
+  browserTest("a server that does not end when it is asked to is replaced all the same", async ({ server, open }) => {
+    const window = await open("calc.py", 2);
+    await window.serverRuns();
+    server.signalLanguageServer("SIGSTOP");
+    await window.command("OCI: Restart Server");
+    await window.status.filter({ hasText: "OCI: starting" }).waitFor();
+    await window.serverRuns();
     await window.command("Fix with OCI");
     await window.lens("OCI verified").waitFor();
   });

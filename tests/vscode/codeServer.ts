@@ -138,11 +138,11 @@ export class CodeServer {
     process.off("exit", this.kill);
   }
 
-  /** Kills the language server of an open window, as running out of memory would. */
-  killLanguageServer(): void {
+  /** Signals the language server of an open window: SIGKILL ends it as running out of memory would, SIGSTOP hangs it. */
+  signalLanguageServer(signal: NodeJS.Signals): void {
     for (const name of readdirSync("/proc").filter((each) => /^\d+$/.test(each))) {
       if (this.isLanguageServer(name)) {
-        process.kill(Number(name), "SIGKILL");
+        process.kill(Number(name), signal);
       }
     }
   }

@@ -52,7 +52,7 @@ export class Workbench {
   async failed(name: string): Promise<void> {
     await this.picture(`FAILED ${name}`);
     await this.page.keyboard.press("Escape");
-    await clicked(this.page.locator('[id="status.notifications"]'));
+    await this.listNotifications();
     await this.picture(`FAILED ${name}, notifications`);
   }
 
@@ -63,12 +63,22 @@ export class Workbench {
     await until(`the command ${label}`, async () => {
       await this.press("F1", this.quickInput);
       await this.quickInput.fill(`>${label}`);
-      if ((await appears(row)) && (await clicked(row))) {
-        return true;
+      if (await appears(row)) {
+        return this.choose(row);
       }
       await this.page.keyboard.press("Escape");
       return false;
     });
+  }
+
+  /** Clicks an entry of what closes when one is chosen: that it is gone tells more than how the click went. */
+  private async choose(entry: Locator): Promise<boolean> {
+    await clicked(entry);
+    if (await appears(entry, "hidden")) {
+      return true;
+    }
+    await this.page.keyboard.press("Escape");
+    return false;
   }
 
   /** The palette, an input box or a list to pick from. */
@@ -98,13 +108,12 @@ export class Workbench {
     await until(`the code action ${title}`, async () => {
       await this.page.keyboard.press("Control+1");
       await this.page.keyboard.press("Control+.");
-      if ((await appears(row)) && (await clicked(row))) {
-        return true;
+      if (await appears(row)) {
+        return this.choose(row);
       }
       await this.page.keyboard.press("Escape");
       return false;
     });
-    await row.waitFor({ state: "hidden" });
   }
 
   /** Chooses an entry of a place's context menu; `picture` names one of the menu. */
@@ -115,9 +124,7 @@ export class Workbench {
       const isOpen = await place.click({ button: "right", timeout: AT_ONCE }).then(yes, no);
       if (isOpen && (await appears(entry))) {
         await this.picture(picture);
-        if (await clicked(entry)) {
-          return true;
-        }
+        return this.choose(entry);
       }
       await this.page.keyboard.press("Escape");
       return false;
@@ -235,16 +242,31 @@ export class Workbench {
     await this.clickUntil(press, follows);
   }
 
-  /** A notification that is shown with this text in it. */
+  /** A notification that is shown with this text in it, by itself or in the list of all. */
   notification(text: string | RegExp): Locator {
-    return this.page.locator(".notifications-toasts .notification-list-item").filter({ hasText: text });
+    const place = ":is(.notifications-toasts, .notifications-center)";
+    return this.page.locator(`${place} .notification-list-item`).filter({ hasText: text });
   }
 
   /** Presses a notification's button, until the notification is gone. */
   async pressButton(notification: string | RegExp, button: string): Promise<void> {
-    const shown = this.notification(notification);
-    await shown.first().waitFor();
-    await this.clickUntil(shown.locator(".monaco-button", { hasText: button }).first(), shown, "hidden");
+    const shown = this.notification(notification).first();
+    const press = shown.locator(".monaco-button", { hasText: button }).first();
+    await shown.waitFor();
+    let isTried = false;
+    await until(`${button} to be pressed`, async () => {
+      // One that has hidden itself, as most do after some seconds, is in the list; one that was answered is not.
+      if (!(await appears(shown)) && !((await this.listNotifications()) && (await appears(shown)))) {
+        return isTried;
+      }
+      isTried = true;
+      return (await clicked(press)) && (await appears(shown, "hidden"));
+    });
+  }
+
+  /** Opens the list of all notifications, or closes it. */
+  private async listNotifications(): Promise<boolean> {
+    return clicked(this.page.locator('[id="status.notifications"]'));
   }
 
   /** The companion's item in the status bar. */

@@ -9,6 +9,7 @@ import { until } from "../until.ts";
 
 interface Manifest {
   readonly main: string;
+  readonly extensionKind: readonly string[];
   readonly contributes: { readonly commands: readonly { readonly command: string }[] };
 }
 
@@ -40,6 +41,16 @@ export const tests: Readonly<Record<string, () => Promise<void>>> = {
     await extension.activate();
     assert.ok(activating !== undefined);
     console.log(`OCI host note: loaded in ${loading.toFixed(1)} ms; activate() took ${activating.toFixed(1)} ms (goal: 50)`);
+  },
+
+  "it runs where the files are": () => {
+    // A window of code-server is a remote one: its files are on the server's machine, not on the browser's.
+    assert.ok(vscode.env.remoteName);
+    assert.equal(ours().extension.extensionKind, vscode.ExtensionKind.Workspace);
+    assert.deepEqual(ours().manifest.extensionKind, ["workspace"]);
+    const [folder] = vscode.workspace.workspaceFolders ?? [];
+    assert.equal(folder?.uri.scheme, "file");
+    return Promise.resolve();
   },
 
   "every command of the manifest is there": async () => {
