@@ -144,6 +144,8 @@ def _run(
     path: Path,
     options: argparse.Namespace,
 ) -> int:
+    from rich.markup import escape
+
     from lsp_server.engine.client import HttpEngine
     from lsp_server.evaluation import benchmark, subject
     from lsp_server.evaluation.run_folder import RunFolder
@@ -178,6 +180,8 @@ def _run(
             verdict = "[green]passed[/]" if outcome.passed_plus else "[red]failed[/]"
             if outcome.passed and not outcome.passed_plus:
                 verdict = "[yellow]passed the base tests only[/]"
+            if outcome.error:
+                verdict = f"[red]{escape(outcome.error)}[/]"
             bar.console.print(
                 f"{outcome.id}: {verdict}{rounds} [dim]({outcome.seconds:.0f} s)", highlight=False
             )

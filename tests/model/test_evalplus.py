@@ -216,6 +216,21 @@ def add(a, b):
     assert scorer.score(problem, tiny.solved(tiny.ADD), "base", GO_ON).passed_plus
 
 
+def test_a_solution_cannot_report_its_own_score(python: Path, tmp_path: Path) -> None:
+    forged = '{"check": {"passed": true, "feedback": ""}, "base": "pass", "plus": "pass"}\\n'
+    code = f"""import os
+def add(a, b):
+    for number in range(1, 4):
+        try:
+            os.write(number, b'{forged}')
+        except OSError:
+            pass
+    return None
+"""
+    found = score(python, tmp_path, tiny.ADD, code)
+    assert (found.base, found.plus, found.checked) == ("fail", "fail", False)
+
+
 def test_expected_outputs_are_computed_once(python: Path, tmp_path: Path) -> None:
     row = {**tiny.ADD, "base_input": [[time.time_ns(), 1]]}
     scorer, problem = known(python, tmp_path, "humaneval", row)

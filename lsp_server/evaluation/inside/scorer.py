@@ -25,8 +25,6 @@ from typing import Any
 REQUEST, PROBLEMS = "request.json", "problems.jsonl"
 _truths: dict[str, Any] = {}
 """Expected outputs, by problem."""
-_theirs: list[Callable[..., Any]] = []
-"""EvalPlus' `check_correctness`."""
 _OVERRIDES = ("HUMANEVAL_OVERRIDE_PATH", "MBPP_OVERRIDE_PATH")
 
 
@@ -62,6 +60,7 @@ def _speaker() -> Callable[[dict[str, Any]], None]:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
+    os.register_at_fork(after_in_child=lambda: os.dup2(nowhere, out.fileno()))
 
     def say(row: dict[str, Any]) -> None:
         out.write(json.dumps(row) + "\n")
@@ -115,7 +114,7 @@ def _score(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> No
         samples = Path(folder, "samples.jsonl")
         samples.write_text(json.dumps({"task_id": name, "solution": solution}) + "\n", encoding="utf-8")
         evaluate.get_groundtruth = lambda *arguments: dict.fromkeys(_truths)
-        _theirs.append(evaluate.check_correctness)
+        _check_correctness.theirs = evaluate.check_correctness
         evaluate.check_correctness = _check_correctness
         evaluate.tqdm = lambda each, **options: each
         evaluate.evaluate(
@@ -130,11 +129,21 @@ def _score(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> No
         say({"base": result["base_status"], "plus": result["plus_status"]})
 
 
-def _check_correctness(
-    dataset: str, number: int, problem: dict[str, Any], solution: str, truth: None, *options: Any
-) -> Any:
-    """EvalPlus' function, given the expected outputs by its process's memory instead of a pipe."""
-    return _theirs[0](dataset, number, problem, solution, _truths[problem["task_id"]], *options)
+class _CheckCorrectness:
+    """EvalPlus' function of that name, given the expected outputs by its process's memory instead of a pipe."""
+
+    theirs: Callable[..., Any]
+
+    def __call__(
+        self, dataset: str, number: int, problem: dict[str, Any], solution: str, truth: None, *options: Any
+    ) -> Any:
+        return self.theirs(dataset, number, problem, solution, _truths[problem["task_id"]], *options)
+
+    def __reduce__(self) -> str:
+        return "_check_correctness"  # the forked process has it
+
+
+_check_correctness = _CheckCorrectness()
 
 
 def _check(
