@@ -92,7 +92,8 @@ def judge(baseline: Report, report: Report, wanted: Wanted, checks: frozenset[st
     if missing:
         total = len(missing) + len(fixed)
         kind = VerdictKind.PARTIAL if fixed else VerdictKind.REJECTED
-        reason = f"{len(missing)} of {_count(total, 'test')} still fail: {_some(missing)}."
+        fail = "fails" if len(missing) == 1 else "fail"
+        reason = f"{len(missing)} of {_count(total, 'test')} still {fail}: {_some(missing)}."
         return Verdict(kind, reason, fixed, missing, broken)
     if not fixed:
         return Verdict(VerdictKind.REJECTED, "No test ran.", fixed, missing, broken)

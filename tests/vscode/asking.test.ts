@@ -47,7 +47,8 @@ suite({}, (browserTest) => {
     // The last lines: the end is kept in view.
     await window.reply("return a + b").waitFor();
     await window.reply("> **verified**").waitFor();
-    await window.page.mouse.move(700, 600); // off what would show a hint
+    await window.page.mouse.move(700, 600); // off what shows a hint
+    await window.gone(window.page.locator(".workbench-hover"));
     await window.picture("watching");
     await window.serverRuns();
   });

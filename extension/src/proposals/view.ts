@@ -62,7 +62,7 @@ function standing({ problem, verified, restored, rounds }: WaitingProposal): str
     return vscode.l10n.t("does not fit any more");
   }
   const now = verified ? vscode.l10n.t("verified") : vscode.l10n.t("not verified");
-  const proof = restored ? vscode.l10n.t("of an earlier session") : now;
+  const proof = restored ? vscode.l10n.t("earlier session") : now;
   // It tells a refined one from the one before.
   return rounds === 1 ? vscode.l10n.t("{0}, 1 round", proof) : vscode.l10n.t("{0}, {1} rounds", proof, rounds);
 }
