@@ -87,8 +87,6 @@ def _add_history_options(command: argparse.ArgumentParser) -> None:
 def _repair(options: argparse.Namespace) -> int:
     from lsp_server.evaluation.tasks import read_tasks
 
-    if Path(options.interpreter).is_file():  # the projects are laid out elsewhere
-        options.interpreter = str(Path(options.interpreter).absolute())
     tasks = [task for task in read_tasks(options.data) if options.only in task.id]
     return _run("repair", tasks, options, cancel_on_interrupt())
 

@@ -57,7 +57,9 @@ def find_interpreter(workspace: Path, setting: str = "") -> Path:
     """
     if setting:
         named = Path(setting.replace("${workspaceFolder}", str(workspace))).expanduser()
-        chosen = _executable(workspace / named) or _executable(Path(shutil.which(setting) or ""))
+        # What `which` finds by a path starts where this process is, and runs start elsewhere.
+        on_path = shutil.which(setting)
+        chosen = _executable(workspace / named) or (on_path and _executable(Path(on_path).absolute())) or None
         if chosen is None:
             raise InterpreterError(
                 f"The setting oci.interpreter names no Python interpreter: {setting}. "

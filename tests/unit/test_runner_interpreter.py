@@ -53,6 +53,18 @@ def test_the_setting_wins_as_a_file_a_folder_or_relative_to_the_workspace(tmp_pa
         find_interpreter(tmp_path, "no/such/python")
 
 
+def test_a_setting_that_starts_where_the_command_is_given_is_found_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = environment(tmp_path / "here" / ".venv", with_pytest=False)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_interpreter(elsewhere, ".venv/bin/python") == named
+    with pytest.raises(InterpreterError, match=r"oci\.interpreter"):
+        find_interpreter(elsewhere, "no/such/python")
+
+
 def test_an_interpreter_that_does_not_start_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho cannot load >&2\nexit 1\n")
