@@ -85,13 +85,15 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="repair tasks, one JSON object a line")
-    parser.add_argument("--aider-python", required=True, help="a Python with aider-chat")
-    parser.add_argument("--interpreter", default=sys.executable, help="a Python with pytest, for the tests")
+    parser.add_argument("--aider-python", type=Path, required=True, help="a Python with aider-chat")
+    parser.add_argument("--interpreter", type=Path, default=Path(sys.executable), help="a Python with pytest")
     parser.add_argument("--results", type=Path, required=True, help="a file; what is in it is not run again")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="only the first N tasks")
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for one task")
     options = parser.parse_args()
-    setting = Setting(options.interpreter, options.aider_python, _endpoint(), options.time_limit)
+    # Absolute, and not resolved: an environment's python is a link that knows where it lies.
+    python, aider_python = (str(path.absolute()) for path in (options.interpreter, options.aider_python))
+    setting = Setting(python, aider_python, _endpoint(), options.time_limit)
     results = _done(options.results)
     tasks = read_tasks(options.data)[: options.first or None]
     for task in tasks:
