@@ -7,8 +7,8 @@ Each takes its turn on each task before the next task begins, with the companion
   as far as they do by default (three);
 - one question shows the whole file, its tests and what pytest says, and the reply's last code block becomes the file.
 
-Whether a task is repaired is plain pytest's word each time, on a copy of the project with the tests as they were.
-aider runs the model's code unprotected: run this where that does no harm.
+Whether a task is repaired is plain pytest's word each time, sandboxed, on a copy of the project with the tests as they
+were. aider itself runs the model's code unprotected: run this where that does no harm.
 
     python benchmarks/others.py --data quixbugs.jsonl --aider-python VENV/bin/python --results FILE.jsonl
 """
@@ -36,10 +36,13 @@ from lsp_server.disk import fix_request, write
 from lsp_server.evaluation.meter import MeteredEngine
 from lsp_server.evaluation.statistics import Pairs, mcnemar
 from lsp_server.evaluation.tasks import RepairTask, lay_out, read_tasks
-from lsp_server.features.work import choose_engine, propose
+from lsp_server.features.work import choose_engine, loop_options
 from lsp_server.models import catalog
+from lsp_server.refine.loop import refine
 from lsp_server.refine.task import TaskError
 from lsp_server.settings import Settings
+from runner.request import TestRequest
+from runner.tool import run_tool
 
 CLI = (sys.executable, "-m", "lsp_server.cli")
 AIDER_OPTIONS = (
@@ -96,6 +99,8 @@ def main() -> int:
     setting = Setting(python, aider_python, _endpoint(), options.time_limit)
     results = _done(options.results)
     tasks = read_tasks(options.data)[: options.first or None]
+    if any(task.base for task in tasks):
+        parser.error("only tasks with all of their files, please: the plain question shows them")
     for task in tasks:
         for who, attempt in WHO.items():
             if (task.id, who) not in results:
@@ -117,7 +122,8 @@ def companion(task: RepairTask, setting: Setting) -> Result:
         began = time.monotonic()
         try:
             request = fix_request(str(project / task.tests[0]), project)
-            write(propose(request, settings, threading.Event(), lambda event: None, print, engine=engine))
+            options = loop_options(project, settings)
+            write(refine(request, engine, options, threading.Event(), lambda event: None))
         except TaskError as error:
             print(f"{task.id}: {error}")
         seconds = time.monotonic() - began
@@ -205,12 +211,9 @@ def _judged(
     task: RepairTask, project: Path, who: str, seconds: float, tokens: int, setting: Setting
 ) -> Result:
     """Run plain pytest on what became of the file, with all else as it was, and look for what else was changed."""
-    made = (project / task.target).read_text(encoding="utf-8") if (project / task.target).exists() else ""
+    made = _read(project / task.target)
     damaged = [
-        path
-        for path, text in task.files.items()
-        if path != task.target
-        and (not (project / path).exists() or (project / path).read_text(encoding="utf-8") != text)
+        path for path, text in task.files.items() if path != task.target and _read(project / path) != text
     ]
     try:
         compile(made, task.target, "exec")
@@ -223,13 +226,16 @@ def _judged(
         return Result(task.id, who, _pytest(clean, task, setting)[0], seconds, tokens, tuple(damaged))
 
 
+def _read(path: Path) -> str:
+    """Return a file's text, or what is left of it; nothing if it is gone."""
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+
+
 def _pytest(project: Path, task: RepairTask, setting: Setting) -> tuple[bool, str]:
+    request = TestRequest(project.resolve(), (), Path(setting.interpreter))
     command = [setting.interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *task.tests]
-    try:
-        run = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
-    except subprocess.TimeoutExpired:
-        return False, "The tests did not end within 60 s."
-    return run.returncode == 0, run.stdout
+    run = run_tool(request, command, threading.Event())
+    return run.status == 0, run.output or "The tests did not end in time."
 
 
 def _endpoint() -> dict[str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsp_server.interrupt import cancel_on_interrupt
-from lsp_server.settings_options import add_settings_options, settings_of
+from lsp_server.settings_options import add_settings_options, at_least, settings_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from lsp_server.evaluation.tasks import RepairTask
     from lsp_server.refine.feedback import Wording
     from lsp_server.settings import Settings
+
+
+NONE_FOUND = (
+    "No bug fix was found: no commit that changes one source file, and with it tests that failed before and pass after "
+    "it, in this environment."
+)
 
 
 def add(actions: Any) -> None:
@@ -64,9 +70,15 @@ def add(actions: Any) -> None:
         command.add_argument(
             "--hide-tests", action="store_true", help="the model is not shown the failing tests' source"
         )
-        command.add_argument("--seed", type=int, default=0, help="for other samples than another run's")
         command.add_argument(
-            "--jobs", type=int, default=1, metavar="N", help="tasks at once, where the endpoint gains by it"
+            "--seed", type=at_least(0), default=0, help="for other samples; first replies are greedy"
+        )
+        command.add_argument(
+            "--jobs",
+            type=at_least(1),
+            default=1,
+            metavar="N",
+            help="tasks at once, where the endpoint gains by it",
         )
     for command in (repair, mine, history):
         add_settings_options(command)
@@ -74,10 +86,10 @@ def add(actions: Any) -> None:
 
 
 def _add_history_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--last", type=int, default=10, metavar="K", help="so many bug fixes (10)")
+    command.add_argument("--last", type=at_least(1), default=10, metavar="K", help="so many bug fixes (10)")
     command.add_argument(
         "--look-at",
-        type=int,
+        type=at_least(1),
         default=200,
         metavar="N",
         help="candidates whose tests are run to find them (200)",
@@ -85,21 +97,29 @@ def _add_history_options(command: argparse.ArgumentParser) -> None:
 
 
 def _repair(options: argparse.Namespace) -> int:
+    from lsp_server.evaluation.run_folder import EvaluationError
     from lsp_server.evaluation.tasks import read_tasks
 
     tasks = [task for task in read_tasks(options.data) if options.only in task.id]
+    if not tasks:
+        raise EvaluationError(f"No task of {options.data} has '{options.only}' in its id.")
+    repositories = {task.base.repository for task in tasks if task.base}
+    if len(repositories) > 1 and not options.interpreter:
+        raise EvaluationError(
+            "The tasks are of several repositories: --interpreter PYTHON says what runs their tests."
+        )
+    options.interpreter = _interpreter(Path(next(iter(repositories), ".")), options.interpreter)
     return _run("repair", tasks, options, cancel_on_interrupt())
 
 
 def _mine(options: argparse.Namespace) -> int:
+    from lsp_server.evaluation.git import root_of
+
     cancel = cancel_on_interrupt()
-    options.interpreter = options.interpreter or _interpreter(options.repository)
-    tasks = _mined(options, cancel)
+    options.interpreter = _interpreter(root_of(options.repository), options.interpreter)
+    tasks = list(_mined(options, cancel))
     if not tasks:
-        print(
-            "No bug fix was found: no commit that changes one source file, and with it tests that failed before and "
-            "pass after it, in this environment."
-        )
+        print(NONE_FOUND)
         return 2
     return _run("mine", tasks, options, cancel)
 
@@ -113,26 +133,28 @@ def _humanevalfix(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
+    from lsp_server.evaluation.git import root_of
     from lsp_server.evaluation.tasks import write_tasks
 
-    options.interpreter = options.interpreter or _interpreter(options.repository)
-    print(f"{write_tasks(options.to, _mined(options, cancel_on_interrupt()))} tasks: {options.to}")
-    return 0
+    options.interpreter = _interpreter(root_of(options.repository), options.interpreter)
+    count = write_tasks(options.to, _mined(options, cancel_on_interrupt()))
+    print(f"{count} tasks: {options.to}" if count else NONE_FOUND)
+    return 0 if count else 2
 
 
-def _interpreter(repository: Path) -> str:
-    """The repository's own: the folders that tasks are laid out in have none."""
-    from lsp_server.evaluation.history import root_of
+def _interpreter(folder: Path, named: str) -> str:
+    """Return the user's choice, or the one of a folder of theirs: none is looked for where tasks are laid out."""
     from runner.interpreter import find_interpreter
 
-    return str(find_interpreter(root_of(repository)))
+    return str(find_interpreter(folder.absolute(), named))
 
 
-def _mined(options: argparse.Namespace, cancel: threading.Event) -> list[RepairTask]:
+def _mined(options: argparse.Namespace, cancel: threading.Event) -> Iterator[RepairTask]:
     """Look through a history, the latest commit first, for repairs that can be seen to be ones here."""
     from itertools import islice
 
     from rich.console import Console
+    from rich.text import Text
 
     from lsp_server.evaluation.history import repairs, task_of
     from lsp_server.evaluation.repair import proven
@@ -141,24 +163,27 @@ def _mined(options: argparse.Namespace, cancel: threading.Event) -> list[RepairT
 
     console = Console(stderr=True)
     settings = settings_of(options)
-    found: list[RepairTask] = []
-    looked_at = 0
+    found = looked_at = 0
     with console.status("Looking through the history") as status:
         for commit in islice(repairs(options.repository), options.look_at):
             looked_at += 1
-            status.update(f"{len(found)} of {options.last} found; trying {_named(commit)}")
+            status.update(Text(f"{found} of {options.last} found; trying {_named(commit)}"))
             try:
-                found.append(proven(task_of(options.repository, commit), settings, cancel))
+                task = proven(task_of(options.repository, commit), settings, cancel)
             except (NoTask, EvaluationError) as error:
-                console.print(f"  not used: {_named(commit)}: {error}", highlight=False, markup=False)
-            if len(found) == options.last:
+                console.print(Text(f"  not used: {_named(commit)}: {error}"))
+                continue
+            found += 1
+            yield task
+            if found == options.last:
                 break
-    console.print(f"{len(found)} bug fixes, of {looked_at} commits that change one source file and tests.")
-    return found
+    console.print(f"{found} bug fixes, of {looked_at} commits that change one source file and tests.")
 
 
 def _named(commit: Commit) -> str:
-    return f"{commit.id[:12]} {commit.subject[:60]}"
+    from lsp_server.evaluation.summary import visible
+
+    return visible(f"{commit.id[:12]} {commit.subject[:60]}")
 
 
 def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, cancel: threading.Event) -> int:
@@ -166,6 +191,7 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
     from rich.console import Console
 
     from lsp_server.evaluation.repair import run_tasks
+    from lsp_server.evaluation.summary import visible
     from lsp_server.features.work import choose_engine
     from lsp_server.refine.loop import Cancelled
     from lsp_server.terminal import task_progress
@@ -178,14 +204,14 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
         bar = progress.add_task(kind, total=len(tasks), completed=sum(task.id in done for task in tasks))
 
         def show(outcome: TaskOutcome) -> None:
-            console.print(_line(outcome), highlight=False, markup=False, soft_wrap=True)
+            console.print(visible(_line(outcome)), highlight=False, markup=False, soft_wrap=True)
             progress.advance(bar)
 
         try:
             run_tasks(
                 tasks,
                 settings,
-                lambda: choose_engine(settings, lambda text: console.print(text)),
+                lambda: choose_engine(settings, lambda text: console.print(text, markup=False)),
                 folder,
                 cancel,
                 show,
@@ -210,6 +236,7 @@ def _folder(
     from lsp_server.evaluation.subject import described
     from lsp_server.features.work import model_name
     from lsp_server.models import store
+    from runner.interpreter import describe
 
     loop = {"rounds": settings.rounds, "candidates": settings.candidates, "seed": options.seed}
     wording = dataclasses.asdict(_wording(options))
@@ -221,6 +248,7 @@ def _folder(
         "wording": wording,
         "limits": limits,
         "sandbox": dataclasses.asdict(settings.sandbox),
+        "python": ".".join(map(str, describe(Path(settings.interpreter)).version)),
         **described(model_name(settings), settings.endpoint),
     }
     name = f"{kind}-{_digest([repr(manifest)])[:12]}"

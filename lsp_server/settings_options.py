@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from lsp_server.settings import Settings, parse
@@ -11,6 +12,17 @@ from lsp_server.settings import Settings, parse
 
 class UsageError(Exception):
     """The command line asks for something that cannot be done; the message says what to write instead."""
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a number of so much or more, for an option's `type`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is no number from {least} on")
+        return int(text)
+
+    return read
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:

@@ -66,5 +66,7 @@ class TestRequest:
     """Files whose doctests are collected as well."""
     test_args: Sequence[str] = ()
     """The user's extra pytest arguments."""
+    import_folders: Sequence[PurePosixPath] = ()
+    """Folders of the workspace, relative to it, that imports look in before any that the environment names."""
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)

@@ -365,6 +365,7 @@ class _Key:
     test_args: tuple[str, ...]
     network: bool
     readable: tuple[Path, ...]
+    import_folders: tuple[PurePosixPath, ...]
 
 
 class WarmProcesses:
@@ -549,6 +550,7 @@ def _key(request: TestRequest, interpreter: Interpreter, isolation: Isolation) -
         tuple(request.test_args),
         request.sandbox.network,
         tuple(path for path in request.sandbox.readable if path.exists()),
+        tuple(request.import_folders),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from lsp_server.engine.protocol import ContextTooLong, Engine, Message, Sampling
@@ -109,6 +109,7 @@ def solve(
                     cost.reply_tokens,
                     time.monotonic() - asked,
                     _line(score.feedback) if not passed else "",
+                    score.passed,
                 )
             )
             # The official loop also ends where a later round leaves no code.
@@ -116,7 +117,10 @@ def solve(
                 break
             _tell(plan, problem, dialogue, score, author, cancel)
     except ContextTooLong as told:
-        error = f"round {len(attempts) + 1}: {told}"
+        if attempts:  # the last reply stands
+            attempts[-1] = replace(attempts[-1], reason=f"round {len(attempts) + 1}: {told}")
+        else:
+            error = str(told)
     last = _answer(scores)
     return TaskOutcome(
         problem.id,

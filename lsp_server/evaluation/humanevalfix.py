@@ -27,7 +27,7 @@ def convert(path: Path) -> list[RepairTask]:
         EvaluationError: it cannot be read, or a row lacks what a task needs.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     return [_task(row, number, path) for number, row in enumerate(rows, 1)]

@@ -11,6 +11,9 @@ from typing import Protocol
 from lsp_server.engine.client import Cost
 from lsp_server.engine.protocol import Engine, Message, Sampling
 
+SEEDS = 1_000_003
+"""More than any run asks for."""
+
 
 class CostingEngine(Engine, Protocol):
     """An engine that tells what its latest reply cost."""
@@ -38,7 +41,7 @@ class MeteredEngine:
 
     Args:
         engine: who answers.
-        seed: added to every request's seed, so that whole runs can be repeated with other samples.
+        seed: from 0; runs with different ones share no request's seed.
     """
 
     def __init__(self, engine: CostingEngine, seed: int = 0) -> None:
@@ -69,7 +72,7 @@ class MeteredEngine:
             EngineError: as the engine has it.
         """
         if sampling.seed is not None:
-            sampling = replace(sampling, seed=sampling.seed + self._seed)
+            sampling = replace(sampling, seed=sampling.seed + SEEDS * self._seed)
         before, began, pieces = self._engine.last_cost, time.monotonic(), []
         try:
             for piece in self._engine.stream(messages, sampling, cancel):
@@ -88,6 +91,7 @@ class MeteredEngine:
         if cost is not None and cost is not before:
             return cost.prompt_tokens, cost.completion_tokens
         go_on = threading.Event()  # the user's stop ends the reply, not its bill
-        prompt_tokens = self._engine.count(messages, go_on) or 0
-        whole = self._engine.count([*messages, Message("assistant", text)], go_on) if text else None
-        return prompt_tokens, max(whole - prompt_tokens, 0) if whole and prompt_tokens else pieces
+        # As a user's words: a template may refuse a conversation that ends otherwise.
+        around, counted = (self._engine.count([Message("user", each)], go_on) for each in ("", text))
+        reply_tokens = pieces if around is None or counted is None else counted - around
+        return self._engine.count(messages, go_on) or 0, reply_tokens

@@ -24,6 +24,8 @@ class Attempt:
     """From asking to the check's end."""
     reason: str = ""
     """Why it did not pass, in a line."""
+    reported: bool | None = None
+    """Whether the task would be reported as passed had this been the last reply; None: as `passed`."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ class TaskOutcome:
         return self.attempts[-1].round if self.passed and self.attempts else None
 
     def passed_by_round(self, number: int) -> bool:
-        """Return whether it had passed when so many rounds were over."""
-        return self.round is not None and self.round <= number
+        """Return whether it would be reported as passed had the run ended after so many rounds."""
+        made = [attempt for attempt in self.attempts if attempt.round <= number]
+        if not made or len(made) == len(self.attempts):
+            return self.passed and bool(made)
+        return made[-1].passed if made[-1].reported is None else made[-1].reported
 
     def passed_within(self, tokens: int) -> bool:
         """Return whether it had passed before the model had written more than so many tokens."""

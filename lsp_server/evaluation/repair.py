@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import time
@@ -15,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from lsp_server.engine.protocol import Message
 from lsp_server.evaluation.meter import CostingEngine, MeteredEngine
 from lsp_server.evaluation.outcome import Attempt, TaskOutcome
-from lsp_server.evaluation.run_folder import RunFolder
+from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
 from lsp_server.evaluation.tasks import NoTask, RepairTask, lay_out
-from lsp_server.features.work import propose, test_request
+from lsp_server.features.work import loop_options, test_request
 from lsp_server.refine.events import Event, RoundDone
 from lsp_server.refine.feedback import WORDING, Wording
-from lsp_server.refine.loop import Cancelled, NothingToFix
+from lsp_server.refine.loop import Cancelled, NothingToFix, refine
 from lsp_server.refine.proposal import Proposal, Round
 from lsp_server.refine.task import FixRequest, Snapshot, TaskError
 from lsp_server.settings import Settings
@@ -48,8 +47,9 @@ def run_tasks(
     """Work on the tasks that the folder has no outcome of; each outcome is in it before the next is begun.
 
     Args:
-        tasks: what is worked on.
-        settings: rounds, candidates, limits, sandbox and interpreter, as a user has them.
+        tasks: what is worked on; one that could not be tried before is tried again.
+        settings: rounds, candidates, limits and sandbox, as a user has them, and the interpreter, which is never looked
+            for in a task's project.
         engine: makes who answers, one for each task.
         folder: where outcomes go.
         cancel: ends the run after the reply or test that is running; what was done stays.
@@ -63,10 +63,8 @@ def run_tasks(
         EngineError, RunnerError, EvaluationError: the model or the tests cannot be run; the run goes on from there
             when it is called again.
     """
-    done = folder.outcomes()
+    done = {outcome.id for outcome in folder.outcomes().values() if not outcome.error}
     left = iter([task for task in tasks if task.id not in done])
-    if any(task.base is not None for task in tasks):
-        jobs = 1  # their import path is the process's own
     running: set[Future[TaskOutcome]] = set()
     with ThreadPoolExecutor(jobs, thread_name_prefix="repair") as pool:
         try:
@@ -76,7 +74,8 @@ def run_tasks(
                 if not running:
                     return
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
-                for each in ended:
+                # What has come to its end is kept, whatever became of the others.
+                for each in sorted(ended, key=lambda each: each.exception() is not None):
                     outcome = each.result()
                     folder.add(outcome)
                     show(outcome)
@@ -127,7 +126,7 @@ def _run(
     files: dict[PurePosixPath, bytes],
     cancel: threading.Event,
 ) -> Report:
-    request = test_request(project, settings)
+    request = replace(test_request(project, _named(settings)), import_folders=_import_folders(project, task))
     return run_tests(replace(request, tests=task.tests, files=files), cancel)
 
 
@@ -150,11 +149,22 @@ def _attempt(
     with _project(task) as project:
         request = FixRequest(Snapshot(project), PurePosixPath(task.tests[0].partition("::")[0]), test="")
         try:
-            proposal = propose(
-                request, settings, cancel, listen, lambda text: None, engine=metered, wording=wording
+            options = replace(
+                loop_options(project, _named(settings)),
+                wording=wording,
+                import_folders=_import_folders(project, task),
             )
+            proposal = refine(request, metered, options, cancel, listen)
         except (TaskError, NothingToFix) as error:
-            return TaskOutcome(task.id, (), passed=False, seconds=time.monotonic() - began, error=str(error))
+            if cancel.is_set():
+                raise Cancelled from error
+            return TaskOutcome(
+                task.id,
+                _attempts(metered, ends),
+                passed=False,
+                seconds=time.monotonic() - began,
+                error=str(error),
+            )
         seconds = time.monotonic() - began
         outside = _passes_outside(project, task, proposal, settings, cancel) if proposal.verified else None
     if cancel.is_set():
@@ -216,13 +226,14 @@ def _passes_outside(
     the code is a model's.
     """
     assert proposal.new_text is not None
-    request = test_request(project, settings)
+    request = test_request(project, _named(settings))
     interpreter = describe(request.interpreter)
     driver = ["pytest", "-q", "-p", "no:cacheprovider"] if interpreter.has_pytest else ["unittest"]
     run = run_tool(
         replace(
             request,
             files={proposal.task.document.path: proposal.new_text.encode("utf-8")},
+            import_folders=_import_folders(project, task),
             limits=replace(request.limits, wall_seconds=OUTSIDE_SECONDS),
         ),
         [str(interpreter.executable), "-m", *driver, *task.tests],
@@ -239,23 +250,23 @@ def _project(task: RepairTask) -> Iterator[Path]:
         project = Path(folder).resolve() / "project"
         project.mkdir()
         lay_out(task, project)
-        if task.base is None:
-            yield project
-            return
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = _import_path(project, task, before)
-        try:
-            yield project
-        finally:
-            if before is None:
-                del os.environ["PYTHONPATH"]
-            else:
-                os.environ["PYTHONPATH"] = before
+        yield project
 
 
-def _import_path(project: Path, task: RepairTask, before: str | None) -> str:
-    """Return where tests look for modules first: an editable install would give them the user's working tree."""
-    package = (project / task.target).parent
-    while (package / "__init__.py").exists() and package != project:
-        package = package.parent
-    return os.pathsep.join(dict.fromkeys([str(package), str(project), *([before] if before else [])]))
+def _named(settings: Settings) -> Settings:
+    """See that the interpreter is the user's choice: one that is looked for could be a file of the task's."""
+    if not Path(settings.interpreter).is_absolute():
+        raise EvaluationError("Name the Python that runs the tests: --interpreter PYTHON.")
+    return settings
+
+
+def _import_folders(project: Path, task: RepairTask) -> tuple[PurePosixPath, ...]:
+    """Return where a commit's tests look for modules first: an editable install would give them the user's own tree."""
+    if task.base is None:
+        return ()
+    above = folder = PurePosixPath(task.target).parent
+    while above.name and (project / above / "__init__.py").exists():
+        above = above.parent
+    # A folder that is no package may have files with names of the standard library's.
+    roots = [] if above == folder else [above]
+    return tuple(dict.fromkeys([*roots, PurePosixPath("src"), PurePosixPath()]))

@@ -46,9 +46,9 @@ class RunFolder:
         try:
             there = _manifest(path)
         except FileNotFoundError:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / MANIFEST).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-            return cls(path, wanted)
+            return cls._made(path, wanted)
+        except OSError as error:
+            raise EvaluationError(f"{path} cannot be used: {error.strerror}.") from error
         except ValueError as error:
             raise EvaluationError(
                 f"{path / MANIFEST} is damaged: choose another folder (--output)."
@@ -60,6 +60,15 @@ class RunFolder:
                 "choose another folder (--output), or delete it."
             )
         return cls(path, wanted)
+
+    @classmethod
+    def _made(cls, path: Path, manifest: dict[str, Any]) -> RunFolder:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise EvaluationError(f"{path} cannot be used: {error.strerror}.") from error
+        return cls(path, manifest)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

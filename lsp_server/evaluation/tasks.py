@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import tarfile
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +11,7 @@ from cattrs import transform_error
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
 
+from lsp_server.evaluation.git import check_out
 from lsp_server.evaluation.run_folder import EvaluationError
 
 
@@ -53,7 +51,7 @@ def read_tasks(path: Path) -> list[RepairTask]:
         EvaluationError: it cannot be read, or a line is no task.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # JSON may hold all that `splitlines` splits at
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     tasks = []
@@ -76,19 +74,29 @@ def read_tasks(path: Path) -> list[RepairTask]:
         if not task.tests:
             raise EvaluationError(f"Line {number} of {path} names no tests.")
         tasks.append(task)
+    if not tasks:
+        raise EvaluationError(f"{path} holds no task.")
     if len({task.id for task in tasks}) < len(tasks):
         raise EvaluationError(f"{path} has two tasks of one id.")
     return tasks
 
 
 def write_tasks(path: Path, tasks: Iterable[RepairTask]) -> int:
-    """Write tasks to a file, one JSON object a line; return how many there were."""
+    """Write tasks to a file, one JSON object a line, as they come; return how many there were.
+
+    Raises:
+        EvaluationError: it cannot be written.
+    """
     converter = make_converter()
     count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for task in tasks:
-            file.write(json.dumps(converter.unstructure(task), ensure_ascii=False) + "\n")
-            count += 1
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for task in tasks:
+                file.write(json.dumps(converter.unstructure(task)) + "\n")
+                file.flush()
+                count += 1
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be written: {error.strerror}") from error
     return count
 
 
@@ -96,26 +104,16 @@ def lay_out(task: RepairTask, folder: Path) -> None:
     """Write a task's project into an empty folder.
 
     Raises:
-        EvaluationError: its base cannot be had.
+        EvaluationError: its base cannot be had, or a file of it cannot be written.
     """
     if task.base is not None:
-        _check_out(task.base, folder)
+        check_out(Path(task.base.repository), task.base.commit, folder)
     for path, text in task.files.items():
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
         if not file.resolve().is_relative_to(folder.resolve()):
             raise EvaluationError(f"{task.id}: {path} leads out of the project by a link.")
-        file.write_bytes(text.encode("utf-8"))
-
-
-def _check_out(base: Base, folder: Path) -> None:
-    """Write a commit's files, and nothing of its history: a repair must not be found in it."""
-    with tempfile.TemporaryFile() as archive:
-        command = ["git", "-C", base.repository, "archive", "--format=tar", base.commit]
-        done = subprocess.run(command, stdout=archive, stderr=subprocess.PIPE, check=False)
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip()
-            raise EvaluationError(f"{base.repository} has no commit {base.commit}: {said}")
-        archive.seek(0)
-        with tarfile.open(fileobj=archive) as files:
-            files.extractall(folder, filter="data")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(text.encode("utf-8"))
+        except (OSError, UnicodeError) as error:
+            raise EvaluationError(f"{task.id}: {path} cannot be written: {error}") from error

@@ -13,10 +13,9 @@ from lsp_server.settings import Settings
 
 if TYPE_CHECKING:
     from lsp_server.engine.client import HttpEngine
-    from lsp_server.engine.protocol import Engine
     from lsp_server.engine.supervise import LocalEngine
     from lsp_server.refine.events import Listener
-    from lsp_server.refine.feedback import Wording
+    from lsp_server.refine.loop import Options
     from lsp_server.refine.proposal import FeedbackRequest, Proposal
     from lsp_server.refine.task import Request
     from runner.request import TestRequest
@@ -31,8 +30,6 @@ def propose(
     notice: Callable[[str], None],
     *,
     background: bool = False,
-    engine: Engine | None = None,
-    wording: Wording | None = None,
 ) -> Proposal:
     """Work on a request; blocks for as long as that takes.
 
@@ -43,19 +40,35 @@ def propose(
         listener: told of every step.
         notice: told what is being waited for.
         background: our own engine does everything else first.
-        engine: who answers; None: the settings say.
-        wording: how failures are put to the model; None: as is best.
 
     Raises:
         TaskError, NothingToFix, Cancelled, EngineError, UnknownModel, RunnerError: as `refine` has it.
     """
     # Loaded with the first request: the server itself has to be up at once.
-    from lsp_server.refine.feedback import WORDING
-    from lsp_server.refine.loop import Options, refine, refine_further
+    from lsp_server.refine.loop import refine, refine_further
     from lsp_server.refine.proposal import FeedbackRequest
 
-    tests = test_request(request.snapshot.workspace, settings)
-    options = Options(
+    options = loop_options(request.snapshot.workspace, settings)
+    engine = choose_engine(settings, notice, background=background)
+    if isinstance(request, FeedbackRequest):
+        return refine_further(request, engine, options, cancel, listener)
+    return refine(request, engine, options, cancel, listener)
+
+
+def loop_options(workspace: Path, settings: Settings) -> Options:
+    """Return how requests about a workspace are worked on.
+
+    Args:
+        workspace: the project's root.
+        settings: the user's.
+
+    Raises:
+        InterpreterError: as `test_request` has it.
+    """
+    from lsp_server.refine.loop import Options
+
+    tests = test_request(workspace, settings)
+    return Options(
         interpreter=tests.interpreter,
         rounds=settings.rounds,
         candidates=settings.candidates,
@@ -64,13 +77,8 @@ def propose(
         limits=tests.limits,
         sandbox=tests.sandbox,
         tools=settings.tools,
-        wording=wording or WORDING,
         warm=warm_processes(),
     )
-    engine = engine or choose_engine(settings, notice, background=background)
-    if isinstance(request, FeedbackRequest):
-        return refine_further(request, engine, options, cancel, listener)
-    return refine(request, engine, options, cancel, listener)
 
 
 def explain(

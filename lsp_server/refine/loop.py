@@ -69,6 +69,8 @@ class Options:
     time_limit: float = 120.0
     """Seconds for the whole request: no round begins after it, and after twice as long a reply is cut."""
     test_args: Sequence[str] = ()
+    import_folders: Sequence[PurePosixPath] = ()
+    """Of the workspace, as `TestRequest` has them."""
     limits: Limits = field(default_factory=Limits)
     sandbox: Sandboxing = field(default_factory=Sandboxing)
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -244,6 +246,7 @@ class _Refinement:
             (),
             self.options.interpreter,
             files=self.snapshot.overlay(),
+            import_folders=self.options.import_folders,
             limits=self.options.limits,
             sandbox=self.options.sandbox,
         )
@@ -528,6 +531,7 @@ class _Refinement:
                 trace=trace,
                 doctest_modules=doctests,
                 test_args=self.options.test_args,
+                import_folders=self.options.import_folders,
                 limits=limits,
                 sandbox=self.options.sandbox,
             ),

@@ -38,7 +38,9 @@ def launch(
             left to that.
     """
     workspace = request.workspace.resolve()
-    environment = show.environment(interpreter, _HOME_AT, "/tmp")
+    environment = show.environment(
+        interpreter, _HOME_AT, "/tmp", [workspace / each for each in request.import_folders]
+    )
     driver = [str(interpreter.executable), "-X", "faulthandler", f"{_INSIDE_AT}/driver.py"]
     made = Launch(
         "bubblewrap", [], driver, workspace, environment, list(descriptors), counts_processes=_ucounts()

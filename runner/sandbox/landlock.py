@@ -62,7 +62,12 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
         wrapper=[sys.executable, "-I", "-S", "-c", _BOOT, str(INSIDE.parents[1]), json.dumps(policy)],
         program=driver,
         workspace=workspace,
-        environment=show.environment(interpreter, str(temporary / "home"), str(temporary / "tmp")),
+        environment=show.environment(
+            interpreter,
+            str(temporary / "home"),
+            str(temporary / "tmp"),
+            [workspace / each for each in request.import_folders],
+        ),
         descriptors=list(descriptors),
         cache=str(temporary / "pytest-cache"),
         temporary=temporary,

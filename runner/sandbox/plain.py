@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runner.interpreter import Interpreter
 from runner.request import TestRequest
-from runner.sandbox import copy
+from runner.sandbox import copy, show
 from runner.sandbox.launch import INSIDE, Launch
 
 
@@ -28,7 +28,11 @@ def launch(request: TestRequest, interpreter: Interpreter, descriptors: Iterable
         wrapper=[sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))],
         program=driver,
         workspace=workspace,
-        environment={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        environment={
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **show.python_path(workspace / each for each in request.import_folders),
+        },
         descriptors=list(descriptors),
         cache=str(temporary / "pytest-cache"),
         temporary=temporary,

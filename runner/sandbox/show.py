@@ -103,12 +103,15 @@ def _is_protected(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in _READ_ONLY)
 
 
-def environment(interpreter: Interpreter, home: str, temporary: str) -> dict[str, str]:
+def environment(
+    interpreter: Interpreter, home: str, temporary: str, import_folders: Iterable[Path] = ()
+) -> dict[str, str]:
     """Return all that the test process has of an environment.
 
     Args:
         interpreter: the user's.
         home, temporary: the folders that `HOME` and `TMPDIR` name.
+        import_folders: what `PYTHONPATH` begins with.
     """
     own = interpreter.executable.parent
     found = {
@@ -124,4 +127,10 @@ def environment(interpreter: Interpreter, home: str, temporary: str) -> dict[str
     if interpreter.user_base:
         found["PYTHONUSERBASE"] = interpreter.user_base
     found |= {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return found
+    return found | python_path(import_folders)
+
+
+def python_path(import_folders: Iterable[Path]) -> dict[str, str]:
+    """Return `PYTHONPATH` with some folders in front of what this process has in it; nothing if there are none."""
+    folders = [*map(str, import_folders), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from lsp_server.engine.client import Cost
 from lsp_server.engine.protocol import EngineError, Message, Sampling
 from lsp_server.evaluation.history import repairs, task_of
 from lsp_server.evaluation.humanevalfix import convert
-from lsp_server.evaluation.meter import MeteredEngine
+from lsp_server.evaluation.meter import SEEDS, MeteredEngine
 from lsp_server.evaluation.outcome import TaskOutcome
 from lsp_server.evaluation.repair import proven, run_tasks
 from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
@@ -150,7 +151,7 @@ def test_replies_are_counted_also_if_they_were_cut() -> None:
     first = next(pieces)
     pieces.close()
     whole, cut = metered.replies
-    assert (whole.prompt_tokens, whole.reply_tokens, whole.sampling.seed) == (100, 7, 11)
+    assert (whole.prompt_tokens, whole.reply_tokens, whole.sampling.seed) == (100, 7, 1 + 10 * SEEDS)
     assert (cut.text, cut.prompt_tokens, cut.reply_tokens) == (first, 4, len(first))
 
 
@@ -172,6 +173,9 @@ def test_a_line_that_is_no_task_is_told(tmp_path: Path, row: dict[str, Any], why
 def test_tasks_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert write_tasks(tmp_path / "tasks.jsonl", [TASK]) == 1
     assert read_tasks(tmp_path / "tasks.jsonl") == [TASK]
+    odd = RepairTask("odd", {"a.py": "x = '\u2028\x85'\n"}, ("t.py",), "a.py")
+    write_tasks(tmp_path / "odd.jsonl", [odd])
+    assert read_tasks(tmp_path / "odd.jsonl") == [odd]
     (tmp_path / "tasks.jsonl").write_text((tmp_path / "tasks.jsonl").read_text() * 2)
     with pytest.raises(EvaluationError, match="two tasks of one id"):
         read_tasks(tmp_path / "tasks.jsonl")
@@ -266,6 +270,87 @@ def test_a_history(tmp_path: Path, repository: Callable[..., str], folder: RunFo
     [outcome], engine = run([task], folder, fenced(RIGHT))
     assert outcome.passed and outcome.outside is True and outcome.detail["found"] is True
     assert "return a + b" not in engine.asked[0][0][-1].content, "the solution must not be shown"
+
+
+def test_nothing_of_a_repository_runs_outside_the_sandbox(
+    tmp_path: Path, repository: Callable[..., str], folder: RunFolder
+) -> None:
+    """Neither a module that every Python loads, nor an interpreter that lies in the project, nor a filter of git's."""
+    ran = tmp_path / "ran"
+    tell = f"#!/bin/sh\necho outside >> {ran}\ncat\n"
+    files = {
+        "calc.py": CALC,
+        "sitecustomize.py": f"open({str(ran)!r}, 'a').write('outside')\n",
+        ".venv/bin/python": tell,
+        ".gitattributes": "*.py filter=x\nnot_tests.py export-ignore\ntest_calc.py export-ignore\n",
+    }
+    repository("begin", files)
+    root = tmp_path / "repository"
+    (root / ".venv/bin/python").chmod(0o755)
+    (tmp_path / "filter").write_text(tell)
+    (tmp_path / "filter").chmod(0o755)
+    subprocess.run(["git", "config", "filter.x.smudge", str(tmp_path / "filter")], cwd=root, check=True)
+    repository("add adds", {"calc.py": RIGHT, "test_calc.py": TEST})
+    task = proven(task_of(root, next(repairs(root))), settings(), threading.Event())
+    [outcome], _ = run([task], folder, fenced(RIGHT))
+    assert outcome.passed and outcome.outside is True, (
+        "and the tests are there, whatever is left out of archives"
+    )
+    assert not ran.exists(), ran.read_text()
+    with pytest.raises(EvaluationError, match="--interpreter"):
+        proven(task, settings(interpreter=""), threading.Event())
+
+
+def test_modules_beside_a_target_do_not_take_the_standard_librarys_place(
+    tmp_path: Path, repository: Callable[..., str]
+) -> None:
+    test = "from ns.types import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n"
+    repository("begin", {"ns/types.py": CALC})
+    repository("add adds", {"ns/types.py": RIGHT, "tests/test_types.py": test})
+    root = tmp_path / "repository"
+    assert proven(task_of(root, next(repairs(root))), settings(), threading.Event())
+
+
+def test_odd_histories(tmp_path: Path, repository: Callable[..., str]) -> None:
+    root = tmp_path / "repository"
+    repository("Fix f in [/api] \x1b[31m", {"calc.py": CALC, "text.py": "x = 1\n"})
+    (root / os.fsdecode(b"caf\xe9.py")).write_text("")
+    (root / "out.py").symlink_to("/etc/passwd")
+    (root / "in.py").symlink_to("calc.py")
+    (root / "latin.py").write_bytes(b"x = '\xe9'\n")
+    repository("names and links", {})
+    (root / "latin.py").write_bytes(b"x = '\xe8'\n")
+    repository("not UTF-8", {"test_latin.py": ""})
+    fixed = repository("add adds", {"calc.py": RIGHT, "test_calc.py": TEST})
+    found = list(repairs(root))
+    assert [each.subject for each in found] == ["add adds", "not UTF-8"]
+    with pytest.raises(NoTask, match="UTF-8"):
+        task_of(root, found[1])
+    out = tmp_path / "out"
+    out.mkdir()
+    lay_out(task_of(root, found[0]), out)
+    assert found[0].id == fixed
+    assert (out / "calc.py").read_text() == CALC and (out / "in.py").read_text() == CALC
+    assert not os.path.lexists(out / "out.py") and not (out / ".git").exists()
+    assert (out / os.fsdecode(b"caf\xe9.py")).exists()
+    assert list(repairs(root)) == found and next(repairs(root)) == found[0], (
+        "and it may be left in the middle"
+    )
+
+
+@pytest.mark.parametrize("files", [{"a": "", "a/b.py": ""}, {".": ""}, {"a.py": "\ud800"}])
+def test_files_that_cannot_be_written_are_told(tmp_path: Path, files: dict[str, str]) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(EvaluationError, match="cannot be written"):
+        lay_out(RepairTask("odd", files, ("t.py",), "a.py"), tmp_path / "out")
+
+
+def test_a_task_that_could_not_be_tried_is_tried_again(folder: RunFolder) -> None:
+    fine = RepairTask("add", {"calc.py": RIGHT, "test_calc.py": TEST}, ("test_calc.py",), "calc.py")
+    [outcome], _ = run([fine], folder)
+    assert outcome.error
+    [outcome], _ = run([TASK], folder, fenced(RIGHT))
+    assert outcome.passed and folder.outcomes()["add"].passed
 
 
 def test_no_history_and_no_commit_are_told(tmp_path: Path) -> None:

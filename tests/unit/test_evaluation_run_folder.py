@@ -165,3 +165,18 @@ def test_rounds_and_tokens_until_it_passed() -> None:
     assert (OUTCOME.passed_within(59), OUTCOME.passed_within(60)) == (False, True)
     failed = TaskOutcome("2", OUTCOME.attempts, False)
     assert (failed.round, failed.passed_by_round(9), failed.passed_within(10**9)) == (None, False, False)
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EvaluationError, match="cannot be used"):
+        RunFolder.begin(tmp_path / "file" / "run", {})
+
+
+def test_what_had_passed_after_each_round() -> None:
+    """The loop goes by all tests and base tests are reported: what passed the latter counts from then on."""
+    first = Attempt(1, False, 10, 5, 1.0, "more fail", reported=True)
+    outcome = TaskOutcome("a", (first, Attempt(2, True, 20, 5, 1.0, reported=True)), passed=True)
+    assert [outcome.passed_by_round(number) for number in (0, 1, 2, 3)] == [False, True, True, True]
+    spoilt = TaskOutcome("b", (first, Attempt(2, False, 20, 5, 1.0, reported=False)), passed=False)
+    assert [spoilt.passed_by_round(number) for number in (1, 2)] == [True, False]
