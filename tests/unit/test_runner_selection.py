@@ -178,3 +178,19 @@ def test_user_arguments_reach_pytest(tmp_path: Path) -> None:
         only(project.run("test_two.py", test_args=[*WITHOUT_PLUGINS, "-k", "test_a"])).id
         == "test_two.py::test_a"
     )
+
+
+@pytest.mark.parametrize("level", ["strict", "warm", "landlock", "off"])
+def test_import_folders_come_before_what_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    """As an editable install would name another copy of the same package."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "shop.py").write_text("where = 'elsewhere'\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    test = "import shop\n\ndef test_it():\n    assert shop.where == 'here'\n"
+    project = Project(tmp_path / "project", {"lib/shop.py": "where = 'here'\n", "tests/test_shop.py": test})
+    elsewhere = (tmp_path / "elsewhere",)
+    assert project.run("tests/test_shop.py", level=level, readable=elsewhere).failed
+    here = [PurePosixPath("lib")]
+    assert project.run("tests/test_shop.py", level=level, readable=elsewhere, import_folders=here).passed
