@@ -140,3 +140,32 @@ def test_humanevalfix(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROW) + "\n")
     done = run("tasks", "humanevalfix", tmp_path / "rows.jsonl", "--to", tmp_path / "tasks.jsonl")
     assert done.returncode == 0 and done.stdout.startswith("1 tasks"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["repair", "--jobs", "0"], "from 1 on"),
+        (["repair", "--seed", "-1"], "from 0 on"),
+        (["repair", "--only", "third"], "has 'third' in its id"),
+    ],
+)
+def test_options_that_cannot_be_are_told(
+    data: Path, endpoint: Endpoint, arguments: list[str], why: str
+) -> None:
+    done = run(*arguments, "--data", data, endpoint=endpoint)
+    assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_subject_may_hold_what_looks_like_markup(tmp_path: Path, endpoint: Endpoint) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    for code, message in ((CALC, "Begin"), (RIGHT, "Fix [/api] and [bold]")):
+        (project / "calc.py").write_text(code)
+        (project / "test_calc.py").write_text(TEST + f"\n\n# {message}\n")
+        for words in (["add", "-A"], [*who, "commit", "-q", "-m", message]):
+            subprocess.run(["git", *words], cwd=project, check=True)
+    done = run("mine", project, "--output", tmp_path / "out", endpoint=endpoint)
+    assert done.returncode == 0 and "Fix [/api] and [bold]" in done.stdout, done.stderr
