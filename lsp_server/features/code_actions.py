@@ -8,7 +8,7 @@ from typing import Any
 
 from lsprotocol import types
 
-from lsp_server.features import documents
+from lsp_server.features import documents, l10n
 from lsp_server.features.outlines import source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
@@ -17,7 +17,6 @@ from lsp_server.refine.source import Source
 from lsp_server.refine.task import GenerateRequest, Snapshot, TaskError
 from runner.index import is_test_file
 
-GENERATE, FIX, FIX_TEST = "Generate with OCI", "Fix with OCI", "Fix failing test with OCI"
 KINDS = (types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite)
 DIAGNOSTIC_SOURCE = "oci"
 
@@ -59,15 +58,15 @@ def code_actions(
         for each in theirs:
             add(_fix_title(each), "oci.fixDiagnostic", _complaint(each), KINDS[:1], [each])
     if _can_generate(source, path, params.range):
-        add(GENERATE, "oci.generate", _lines(params.range), KINDS[1:])
+        add(l10n.text("Generate with OCI"), "oci.generate", _lines(params.range), KINDS[1:])
     test = _test_at(source, path, line) or _test_of(params.context.diagnostics)
     if test:
-        add(FIX_TEST, "oci.fixTest", {"test": test, "line": line}, KINDS)
+        add(l10n.text("Fix failing test with OCI"), "oci.fixTest", {"test": test, "line": line}, KINDS)
     elif is_test_file(path):
         if path.name != "conftest.py" and source.definitions:
-            add(FIX, "oci.fix", {}, KINDS if ours else KINDS[1:])
+            add(l10n.text("Fix with OCI"), "oci.fix", {}, KINDS if ours else KINDS[1:])
     elif source.outermost_function(line) is not None:
-        add(FIX, "oci.fix", {"line": line}, KINDS if ours else KINDS[1:])
+        add(l10n.text("Fix with OCI"), "oci.fix", {"line": line}, KINDS if ours else KINDS[1:])
     if server.supports("textDocument", "codeAction", "codeActionLiteralSupport"):
         return [*found]
     return [action.command for action in found if action.command]
@@ -133,7 +132,8 @@ def _fix_title(diagnostic: types.Diagnostic) -> str:
     message = diagnostic.message if isinstance(diagnostic.message, str) else diagnostic.message.value
     code = str(diagnostic.code) if diagnostic.code is not None else ""
     first = " ".join([code, *message.split("\n")[0].split()]).strip()
-    return f"{FIX}: {first if len(first) <= _TITLE_CHARS else first[: _TITLE_CHARS - 1] + '…'}"
+    short = first if len(first) <= _TITLE_CHARS else f"{first[: _TITLE_CHARS - 1]}…"
+    return l10n.text("Fix with OCI: {0}", short)
 
 
 def _complaint(diagnostic: types.Diagnostic) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from lsp_server.features import documents
-from lsp_server.features.code_actions import FIX, FIX_TEST, GENERATE
+from lsp_server.features import documents, l10n
+from lsp_server.features.outcomes import shown
 from lsp_server.features.outlines import source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
@@ -53,41 +53,52 @@ def _of_tests(
     results = history.of_file(path) if history is not None else {}
     for test, (line, _) in node_ids(source, path).items():
         own = {each: results[each] for each in matching(results, test)}
-        yield _lens(line, f"Run test{_told(own)}", "oci.runTests", {"uri": uri, "tests": [test]})
+        yield _lens(line, _run_title(own), "oci.runTests", {"uri": uri, "tests": [test]})
         if any(result.outcome.fails for result in own.values()):
-            yield _lens(line, FIX_TEST, "oci.fixTest", {"uri": uri, "test": test, "line": line})
+            yield _lens(
+                line,
+                l10n.text("Fix failing test with OCI"),
+                "oci.fixTest",
+                {"uri": uri, "test": test, "line": line},
+            )
 
 
 def _of_functions(
     source: Source, uri: str, path: PurePosixPath, history: History | None
 ) -> Iterator[types.CodeLens]:
     covering = history.covering(path) if history is not None else {}
+    argument: dict[str, Any]
     for definition in source.definitions:
         if definition.kind != "function" or definition.nested:
             continue
         tests = covering.get(definition.name, {})
         if definition.is_stub:
-            argument: dict[str, Any] = {"uri": uri, "line": definition.header}
-            yield _lens(definition.header, GENERATE, "oci.generate", argument)
+            argument = {"uri": uri, "line": definition.header}
+            yield _lens(definition.header, l10n.text("Generate with OCI"), "oci.generate", argument)
         if tests:
             failing = sum(result.outcome.fails for result in tests.values())
-            title = f"{len(tests)} test{'s' * (len(tests) > 1)}{f', {failing} failing' if failing else ''}"
+            title = l10n.text("1 test") if len(tests) == 1 else l10n.text("{0} tests", len(tests))
+            if failing:
+                title = l10n.text("{0}, {1} failing", title, failing)
             yield _lens(definition.header, title, "oci.runTests", {"uri": uri, "tests": sorted(tests)})
             if failing:
-                yield _lens(definition.header, FIX, "oci.fix", {"uri": uri, "line": definition.header})
+                argument = {"uri": uri, "line": definition.header}
+                yield _lens(definition.header, l10n.text("Fix with OCI"), "oci.fix", argument)
 
 
-def _told(results: Mapping[str, TestResult]) -> str:
-    """Return how a test, or its parameters, ended last."""
+def _run_title(results: Mapping[str, TestResult]) -> str:
+    """Return the title of what runs a test: with how it, or its parameters, ended last."""
     if not results:
-        return ""
+        return l10n.text("Run test")
     seconds = sum(result.seconds for result in results.values())
-    failing = [result for result in results.values() if result.outcome.fails]
-    if not failing:
-        ended = str(next(iter(results.values())).outcome) if len(results) == 1 else f"{len(results)} passed"
+    failing = sum(result.outcome.fails for result in results.values())
+    if len(results) == 1:
+        ended = shown(next(iter(results.values())).outcome)
+    elif failing:
+        ended = l10n.text("{0} of {1} failed", failing, len(results))
     else:
-        ended = str(failing[0].outcome) if len(results) == 1 else f"{len(failing)} of {len(results)} failed"
-    return f" ({ended}, {_time(seconds)})"
+        ended = l10n.text("{0} passed", len(results))
+    return l10n.text("Run test ({0}, {1})", ended, _time(seconds))
 
 
 def _time(seconds: float) -> str:

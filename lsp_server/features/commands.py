@@ -17,6 +17,7 @@ from lsp_server.features import (
     archive,
     configuration,
     documents,
+    l10n,
     on_save,
     progress,
     proposals,
@@ -39,8 +40,6 @@ from lsp_server.refine.task import (
     TaskError,
 )
 
-NOT_TRUSTED = "This workspace is not trusted, so its code is not run. Trust it first."
-UNKNOWN = "There is no such proposal any more: ask again."
 Make = Callable[[], Request | FeedbackRequest]
 Do = Callable[[Work, Narrator], Awaitable[str]]
 """Does what is asked, and returns how it ended, in a sentence."""
@@ -60,7 +59,7 @@ def generate(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
         root, path = documents.locate(server, uri)
         return GenerateRequest(documents.snapshot(server, root), path, line, end_line, instruction)
 
-    return _start(server, uri, "Generate with OCI", request)
+    return _start(server, uri, l10n.text("Generate with OCI"), request)
 
 
 def fix(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def fix(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
         root, path = documents.locate(server, uri)
         return FixRequest(documents.snapshot(server, root), path, line=line, instruction=instruction)
 
-    return _start(server, uri, "Fix with OCI", request)
+    return _start(server, uri, l10n.text("Fix with OCI"), request)
 
 
 def fix_test(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def fix_test(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
         node = f"{file}.py::{inner}" if inner else f"{path}::{test}"
         return FixRequest(documents.snapshot(server, root), path, node, line, instruction)
 
-    return _start(server, uri, "Fix failing test with OCI", request)
+    return _start(server, uri, l10n.text("Fix failing test with OCI"), request)
 
 
 def fix_diagnostic(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def fix_diagnostic(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
         root, path = documents.locate(server, uri)
         return ComplaintRequest(documents.snapshot(server, root), path, complaint)
 
-    return _start(server, uri, f"Fix what {complaint.tool} reports", request)
+    return _start(server, uri, l10n.text("Fix what {0} reports", complaint.tool), request)
 
 
 def run_tests(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def run_tests(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
     argument = _Argument(arguments)
     uri, tests = argument.text("uri"), argument.texts("tests")
     if not server.trusted:
-        return _refuse(server, NOT_TRUSTED)
+        return _refuse_untrusted(server)
     try:
         root, path = documents.locate(server, uri)
     except TaskError as error:
@@ -135,7 +134,7 @@ def apply_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
     token = _Argument(arguments).text("token", "") or next(reversed(server.proposals), "")
     proposal = server.proposals.get(token)
     if proposal is None:
-        server.say("No proposal is waiting.")
+        server.say(l10n.text("No proposal is waiting."))
         return {"token": None}
     _offer(server, token, proposals.offer(server, token, proposal))
     return {"token": token}
@@ -167,13 +166,13 @@ async def refine_proposal(server: CompanionServer, *arguments: Any) -> dict[str,
     token, feedback = argument.text("token"), argument.text("feedback")
     earlier = await _kept(server, token)
     if earlier is None:
-        return _refuse(server, UNKNOWN)
+        return _refuse_unknown(server)
     root, path = earlier.task.snapshot.workspace, earlier.task.document.path
 
     def request() -> FeedbackRequest:
         return FeedbackRequest(documents.snapshot(server, root), earlier, feedback)
 
-    return _start(server, documents.uri_of(root, path), "Refine with feedback", request)
+    return _start(server, documents.uri_of(root, path), l10n.text("Refine with feedback"), request)
 
 
 async def explain_proposal(server: CompanionServer, *arguments: Any) -> dict[str, Any]:
@@ -181,12 +180,12 @@ async def explain_proposal(server: CompanionServer, *arguments: Any) -> dict[str
     token = _Argument(arguments).text("token")
     proposal = await _kept(server, token)
     if proposal is None:
-        return _refuse(server, UNKNOWN)
+        return _refuse_unknown(server)
     uri = documents.uri_of(proposal.task.snapshot.workspace, proposal.task.document.path)
 
     async def do(started: Work, narrator: Narrator) -> str:
         loop = asyncio.get_running_loop()
-        narrator.notice("explaining")
+        narrator.notice(l10n.text("explaining"))
 
         def tell(text: str, done: bool = False) -> None:
             server.protocol.notify(EXPLANATION, asdict(ExplanationPiece(token, text, done)))
@@ -206,9 +205,9 @@ async def explain_proposal(server: CompanionServer, *arguments: Any) -> dict[str
             raise Cancelled
         if not server.reviews:
             server.say(whole)
-        return "Explained"
+        return l10n.text("Explained")
 
-    return _begin(server, uri, "Explain", do)
+    return _begin(server, uri, l10n.text("Explain"), do)
 
 
 async def list_proposals(server: CompanionServer, *arguments: Any) -> list[dict[str, Any]]:
@@ -235,7 +234,7 @@ async def open_proposal(server: CompanionServer, *arguments: Any) -> dict[str, A
     token = _Argument(arguments).text("token")
     proposal = await _kept(server, token)
     if proposal is None or proposal.new_text is None:
-        return _refuse(server, UNKNOWN)
+        return _refuse_unknown(server)
     if token not in server.proposals:
         server.restored.add(token)
     _give(server, token, proposal)
@@ -246,7 +245,7 @@ async def _kept(server: CompanionServer, token: str) -> Proposal | None:
     try:
         return await archive.proposal(server, token)
     except Exception as error:
-        _tell_error(server, "Reading the proposal", error)
+        _tell_error(server, l10n.text("Reading the proposal"), error)
         return None
 
 
@@ -272,13 +271,23 @@ def _start(server: CompanionServer, uri: str, title: str, make: Make) -> dict[st
 def _begin(server: CompanionServer, uri: str, title: str, do: Do) -> dict[str, Any]:
     """Begin to do something about a file, or say why not."""
     if not server.trusted:
-        return _refuse(server, NOT_TRUSTED)
+        return _refuse_untrusted(server)
     if any(w.uri == uri for w in server.works.values()):
-        return _refuse(server, "This file is being worked on already. Wait for it, or cancel it.")
+        return _refuse(server, l10n.text("This file is being worked on already. Wait for it, or cancel it."))
     started = Work(str(uuid.uuid4()), uri)
     server.works[started.token] = started
     started.task = asyncio.ensure_future(_work(server, started, title, do))
     return {"token": started.token}
+
+
+def _refuse_untrusted(server: CompanionServer) -> dict[str, Any]:
+    return _refuse(
+        server, l10n.text("This workspace is not trusted, so its code is not run. Trust it first.")
+    )
+
+
+def _refuse_unknown(server: CompanionServer) -> dict[str, Any]:
+    return _refuse(server, l10n.text("There is no such proposal any more: ask again."))
 
 
 def _refuse(server: CompanionServer, why: str) -> dict[str, Any]:
@@ -290,7 +299,7 @@ async def _work(server: CompanionServer, started: Work, title: str, do: Do) -> N
     """Do something to its end, with progress, and tell how it ended."""
     try:
         display = await progress.begin(server, started.token, title)
-        ending = "Stopped"
+        ending = l10n.text("Stopped")
         try:
             await configuration.settled(server)
             ahead.stop(server)
@@ -298,10 +307,10 @@ async def _work(server: CompanionServer, started: Work, title: str, do: Do) -> N
         except Cancelled:
             server.log(f"{title}: stopped; nothing was changed.")
         except NothingToFix as error:
-            ending = "Nothing to fix"
+            ending = l10n.text("Nothing to fix")
             server.say(str(error))
         except Exception as error:
-            ending = "Could not run"
+            ending = l10n.text("Could not run")
             _tell_error(server, title, error)
         finally:
             display.end(ending)
@@ -341,7 +350,7 @@ async def _propose(
     proposal = None
     ready = None if isinstance(request, FeedbackRequest) else ahead.take(server, request)
     if ready is not None:
-        narrator.notice("trying a repair that was made ahead")
+        narrator.notice(l10n.text("trying a repair that was made ahead"))
         proposal = await asyncio.to_thread(
             ahead.still_true, ready, request.snapshot, server.settings, started.cancel
         )
@@ -371,7 +380,7 @@ def _offer(server: CompanionServer, token: str, offering: Any) -> None:
         server.offers.discard(ended)
         if not ended.cancelled() and (error := ended.exception()) is not None:
             log.error("proposal %s could not be offered", token, exc_info=error)
-            server.say(f"The proposal could not be shown: {error}", types.MessageType.Error)
+            server.say(l10n.text("The proposal could not be shown: {0}", error), types.MessageType.Error)
 
     task.add_done_callback(done)
 
@@ -381,10 +390,9 @@ def _tell_error(server: CompanionServer, title: str, error: Exception) -> None:
         server.say(str(error), types.MessageType.Error)
         return
     log.error("%s failed", title, exc_info=error)
-    server.say(
-        f"{title} failed: {type(error).__name__}: {error}. The server's log has more; please report it.",
-        types.MessageType.Error,
-    )
+    what = f"{type(error).__name__}: {error}"
+    told = l10n.text("{0} failed: {1}. The server's log has more; please report it.", title, what)
+    server.say(told, types.MessageType.Error)
 
 
 class _Argument:

@@ -14,22 +14,29 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from lsp_server.features import review
+from lsp_server.features import l10n, review
 from lsp_server.features.session import CompanionServer
 from lsp_server.settings import parse
 
 SECTION = "oci"
+TRANSLATIONS = "l10n"
+"""Name of the initialization option with the client's translations of the server's texts, by English text."""
 ANSWER_SECONDS = 5.0
 """How long a command waits for the client to say what the settings are."""
 
 
 def initialize(server: CompanionServer, params: types.InitializeParams) -> None:
-    """Take trust, who shows proposals, and first settings from the initialization options."""
+    """Take trust, who shows proposals, translations, and first settings from the initialization options."""
     options = _plain(params.initialization_options)
     if isinstance(options, Mapping):
         server.trusted = options.get("trusted") is not False
         server.reviews = options.get("proposals") is True
-        section = options.get(SECTION, options)
+        translations = options.get(TRANSLATIONS)
+        given = translations if isinstance(translations, Mapping) else {}
+        l10n.use({key: value for key, value in given.items() if isinstance(value, str)})
+        # Texts are no settings, although a dot in one would make it look like a group of them.
+        rest = {name: value for name, value in options.items() if name != TRANSLATIONS}
+        section = options.get(SECTION, rest)
         use(server, section if isinstance(section, Mapping) else None)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.features import documents, outlines
+from lsp_server.features import documents, l10n, outlines
 from lsp_server.features.code_actions import DIAGNOSTIC_SOURCE
 from lsp_server.features.edits import lines_of, unchanged
 from lsp_server.features.session import CompanionServer
@@ -105,9 +105,8 @@ def _diagnostic(server: CompanionServer, root: Path, finding: Finding) -> types.
         for place in finding.related:
             if (there := _range(server, root, place)) is not None:
                 uri = documents.uri_of(root, place.path)
-                related.append(
-                    types.DiagnosticRelatedInformation(types.Location(uri, there), place.text or "seen here")
-                )
+                said = place.text or l10n.text("seen here")
+                related.append(types.DiagnosticRelatedInformation(types.Location(uri, there), said))
     severity = types.DiagnosticSeverity.Warning if finding.suspected else types.DiagnosticSeverity.Error
     return types.Diagnostic(
         range=where,

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument
 
+from lsp_server.features import l10n
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import ROOT_MARKERS, Document, Snapshot, TaskError, workspace_of
 
@@ -57,7 +58,7 @@ def locate(server: CompanionServer, uri: str) -> tuple[Path, PurePosixPath]:
     """
     name = to_fs_path(uri) if is_python_file(uri) else None
     if name is None:
-        raise TaskError("Only Python source files (.py) on disk are worked on.")
+        raise TaskError(l10n.text("Only Python source files (.py) on disk are worked on."))
     path = Path(name)
     root = root_of(server, path)
     return root, PurePosixPath(path.relative_to(root).as_posix())

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.features import diagnostics, documents
+from lsp_server.features import diagnostics, documents, l10n
+from lsp_server.features.outcomes import shown
 from lsp_server.features.outlines import source_of
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.discover import node_ids
@@ -73,19 +74,21 @@ def _of_tests(results: Sequence[TestResult]) -> Iterator[str | _Quoted]:
     """Tell of the failing tests what they saw, and how many others there are."""
     failing = [result for result in results if result.outcome.fails]
     for result in failing[:MOST_TESTS]:
-        yield f"`{result.id.partition('::')[2]}` **{result.outcome}** in its last run ({result.seconds:.3f} s)"
+        name, seconds = result.id.partition("::")[2], f"{result.seconds:.3f}"
+        yield l10n.text("`{0}` **{1}** in its last run ({2} s)", name, shown(result.outcome), seconds)
         if result.failure is not None:
             yield _Quoted(explanation(result.failure))
             if output := result.failure.output.strip():
-                yield "Output:"
+                yield l10n.text("Output:")
                 yield _Quoted("\n".join(output.splitlines()[-MOST_LINES:]))
     if len(failing) > MOST_TESTS:
-        yield f"{len(failing) - MOST_TESTS} more fail"
+        yield l10n.text("{0} more fail", len(failing) - MOST_TESTS)
     passing = [result for result in results if not result.outcome.fails]
     if len(passing) == 1 == len(results):
-        yield f"**{passing[0].outcome}** in its last run ({passing[0].seconds:.3f} s)"
+        ended, seconds = shown(passing[0].outcome), f"{passing[0].seconds:.3f}"
+        yield l10n.text("**{0}** in its last run ({1} s)", ended, seconds)
     elif passing:
-        yield f"{len(passing)} of {len(results)} pass"
+        yield l10n.text("{0} of {1} pass", len(passing), len(results))
 
 
 def explanation(failure: Failure) -> str:
@@ -113,7 +116,7 @@ class _Quoted:
 def _content(server: CompanionServer, parts: Sequence[str | _Quoted]) -> types.MarkupContent:
     formats = server.supports("textDocument", "hover", "contentFormat") or [types.MarkupKind.Markdown]
     if types.MarkupKind.Markdown in formats:
-        shown = [part.fenced() if isinstance(part, _Quoted) else part for part in parts]
-        return types.MarkupContent(types.MarkupKind.Markdown, "\n\n".join(shown))
-    shown = [part.text if isinstance(part, _Quoted) else re.sub(r"[*`]", "", part) for part in parts]
-    return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(shown))
+        fenced = [part.fenced() if isinstance(part, _Quoted) else part for part in parts]
+        return types.MarkupContent(types.MarkupKind.Markdown, "\n\n".join(fenced))
+    plain = [part.text if isinstance(part, _Quoted) else re.sub(r"[*`]", "", part) for part in parts]
+    return types.MarkupContent(types.MarkupKind.PlainText, "\n\n".join(plain))

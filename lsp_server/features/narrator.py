@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
+from lsp_server.features import l10n
 from lsp_server.refine.events import (
     AskedAgain,
     BaselineDone,
@@ -55,33 +56,34 @@ class Narrator:
     def __call__(self, event: Event) -> None:
         """Take an event of the loop."""
         if isinstance(event, BaselineStarted):
-            files = "file" if len(event.tests) == 1 else "files"
-            self._say(f"Running the tests of {len(event.tests)} {files} on the code as it is", 0)
+            self._say(_running(len(event.tests)), 0)
         elif isinstance(event, BaselineDone):
             report = event.report
-            self._say(f"{len(report.failed)} of {len(report.results)} tests fail", BASELINE_SHARE // 2)
+            fail = l10n.text("{0} of {1} tests fail", len(report.failed), len(report.results))
+            self._say(fail, BASELINE_SHARE // 2)
         elif isinstance(event, TargetFound):
-            name = event.task.region.name or f"line {event.task.region.start}"
-            self._say(f"Working on {name} in {event.task.document.path}", BASELINE_SHARE)
+            name = event.task.region.name or l10n.text("line {0}", event.task.region.start)
+            self._say(l10n.text("Working on {0} in {1}", name, event.task.document.path), BASELINE_SHARE)
         elif isinstance(event, RoundStarted):
             self._round, self._of = event.number, event.of
             self._written = 0
-            self._in_round("the model is asked", 0.0)
+            self._in_round(l10n.text("the model is asked"), 0.0)
         elif isinstance(event, AskedAgain):
-            self._in_round("the same code as before: another reply is sampled", 0.3)
+            self._in_round(l10n.text("the same code as before: another reply is sampled"), 0.3)
         elif isinstance(event, ReplyText):
             self._written += len(event.text)
-            self._in_round(f"{self._written} characters written", 0.3, every=REPORT_SECONDS)
+            written = l10n.text("{0} characters written", self._written)
+            self._in_round(written, 0.3, every=REPORT_SECONDS)
         elif isinstance(event, TestsStarted):
             self._tests, self._done = event.count, 0
-            self._in_round(f"{_tests(event.count)} running", 0.6)
+            self._in_round(_testing(event.count), 0.6)
         elif isinstance(event, TestDone):
             self._done += 1
             if self._round:
                 total = max(self._tests, self._done)
-                self._in_round(f"{self._done} of {_tests(total)} done", 0.8, every=REPORT_SECONDS)
+                self._in_round(_done(self._done, total), 0.8, every=REPORT_SECONDS)
             else:
-                self._say(f"{_tests(self._done)} done on the code as it is", 0, every=REPORT_SECONDS)
+                self._say(_done_before(self._done), 0, every=REPORT_SECONDS)
         elif isinstance(event, RoundDone):
             self._in_round(f"{event.round.verdict.kind.value}. {event.round.verdict.reason}", 1.0)
 
@@ -92,7 +94,7 @@ class Narrator:
     def _in_round(self, what: str, share: float, every: float = 0.0) -> None:
         done = (self._round - 1 + share) / self._of
         percentage = BASELINE_SHARE + int((100 - BASELINE_SHARE) * done)
-        self._say(f"Round {self._round} of {self._of}: {what}", percentage, every)
+        self._say(l10n.text("Round {0} of {1}: {2}", self._round, self._of, what), percentage, every)
 
     def _say(self, message: str, percentage: int, every: float = 0.0) -> None:
         now = time.monotonic()
@@ -103,5 +105,23 @@ class Narrator:
         self._loop.call_soon_threadsafe(self._display.report, message, self._percentage)
 
 
-def _tests(count: int) -> str:
-    return "1 test" if count == 1 else f"{count} tests"
+def _running(files: int) -> str:
+    if files == 1:
+        return l10n.text("Running the tests of 1 file on the code as it is")
+    return l10n.text("Running the tests of {0} files on the code as it is", files)
+
+
+def _testing(tests: int) -> str:
+    return l10n.text("1 test running") if tests == 1 else l10n.text("{0} tests running", tests)
+
+
+def _done(tests: int, total: int) -> str:
+    if total == 1:
+        return l10n.text("{0} of 1 test done", tests)
+    return l10n.text("{0} of {1} tests done", tests, total)
+
+
+def _done_before(tests: int) -> str:
+    if tests == 1:
+        return l10n.text("1 test done on the code as it is")
+    return l10n.text("{0} tests done on the code as it is", tests)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.features import ahead, code_lens, configuration, diagnostics, documents, work
+from lsp_server.features import ahead, code_lens, configuration, diagnostics, documents, l10n, work
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import TaskError
 from runner.index import digest_of
@@ -199,4 +199,4 @@ def _tell(server: CompanionServer, watched: Watched, error: Exception) -> None:
         log.error("the tests could not be run after a save", exc_info=error)
     if str(error) != watched.told:
         watched.told = str(error)
-        server.say(f"The tests were not run: {error}", types.MessageType.Warning)
+        server.say(l10n.text("The tests were not run: {0}", error), types.MessageType.Warning)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 from pygls.uris import to_fs_path
 
-from lsp_server.features import configuration, documents, on_save, work
+from lsp_server.features import configuration, documents, l10n, on_save, work
 from lsp_server.features.model_folder import ModelFolder
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.task import Snapshot
@@ -282,7 +282,11 @@ class _Folder:
             log.warning("%s is not watched: %s", self._root, error)
         else:
             self._tell(
-                f"Changes made outside of the editor are not noticed: {error.strerror}. {remedy} lifts it."
+                l10n.text(
+                    "Changes made outside of the editor are not noticed: {0}. {1} lifts it.",
+                    error.strerror,
+                    remedy,
+                )
             )
 
     def _say_full(self) -> None:
@@ -291,8 +295,11 @@ class _Folder:
         from lsp_server.refine.watch import REMEDY
 
         self._tell(
-            "Changes made outside of the editor are not noticed in new folders: inotify watch limit reached. "
-            f"{REMEDY[errno.ENOSPC]} lifts it."
+            l10n.text(
+                "Changes made outside of the editor are not noticed in new folders: "
+                "inotify watch limit reached. {0} lifts it.",
+                REMEDY[errno.ENOSPC],
+            )
         )
 
     def _tell(self, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from lsp_server.features import l10n
 from lsp_server.features.narrator import Display
 from lsp_server.features.session import CompanionServer
 
@@ -21,7 +22,9 @@ class WorkDone:
     def __init__(self, server: CompanionServer, token: str, title: str) -> None:
         self._progress = server.work_done_progress
         self._token = token
-        begin = types.WorkDoneProgressBegin(title=title, cancellable=True, message="Starting", percentage=0)
+        begin = types.WorkDoneProgressBegin(
+            title=title, cancellable=True, message=l10n.text("Starting"), percentage=0
+        )
         self._progress.begin(token, begin)
 
     def report(self, message: str, percentage: int) -> None:

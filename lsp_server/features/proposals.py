@@ -5,18 +5,17 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from lsp_server.features import archive, documents
+from lsp_server.features import archive, documents, l10n
 from lsp_server.features.edits import rebase, text_edits
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.proposal import Proposal, unified_diff
 
-APPLY, SHOW_DIFF, DISCARD = "Apply", "Show diff", "Discard"
 ANNOTATION = "oci"
-WAITS = "It is kept: run `oci.applyProposal` to try again."
 
 
 class NotApplicable(Exception):
@@ -46,7 +45,7 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
     """
     verdict = proposal.receipt.verdict
     if proposal.new_text is None:
-        server.say(f"No change to propose. {verdict.reason}", types.MessageType.Warning)
+        server.say(l10n.text("No change to propose. {0}", verdict.reason), types.MessageType.Warning)
         return
     archive.keep(server, token, proposal)
     try:
@@ -62,19 +61,22 @@ async def offer(server: CompanionServer, token: str, proposal: Proposal) -> None
         await apply(server, token, proposal, edit, annotates=annotates, documents_change=documents_change)
     except NotApplicable as error:
         server.keep(token, proposal)
-        server.say(f"Nothing was applied: {error} {WAITS}", types.MessageType.Warning)
+        why = l10n.text("Nothing was applied: {0} It is kept: run `oci.applyProposal` to try again.", error)
+        server.say(why, types.MessageType.Warning)
 
 
 def label(proposal: Proposal, edit: Edit, *, restored: bool = False) -> str:
     """Return what a proposal is, in one line; tests on texts that may have changed since prove nothing about it now."""
     receipt = proposal.receipt
     passed, total = receipt.tests_after
-    state = "verified" if proposal.verified else "NOT VERIFIED"
+    state = l10n.text("verified") if proposal.verified else l10n.text("NOT VERIFIED")
     if proposal.verified and edit.rebased:
-        state = "verified before the file changed elsewhere"
+        state = l10n.text("verified before the file changed elsewhere")
     elif proposal.verified and restored:
-        state = "verified in an earlier session"
-    return f"OCI {state}: {passed} of {total} tests pass, {receipt.rounds} round{'s' * (receipt.rounds > 1)}"
+        state = l10n.text("verified in an earlier session")
+    one = receipt.rounds == 1
+    rounds = l10n.text("1 round") if one else l10n.text("{0} rounds", receipt.rounds)
+    return l10n.text("OCI {0}: {1} of {2} tests pass, {3}", state, passed, total, rounds)
 
 
 def fit(server: CompanionServer, proposal: Proposal) -> Edit:
@@ -87,17 +89,19 @@ def fit(server: CompanionServer, proposal: Proposal) -> Edit:
     uri = documents.uri_of(root, worked_on.path)
     buffer = documents.open_document(server, uri)
     if buffer is None and worked_on.version is not None:
-        raise NotApplicable(f"{worked_on.path} was closed while it was worked on.")
+        raise NotApplicable(l10n.text("{0} was closed while it was worked on.", worked_on.path))
     if not (root / worked_on.path).exists() and (buffer is None or _was_on_disk(proposal)):
-        raise NotApplicable(f"{worked_on.path} is no longer there.")
+        raise NotApplicable(l10n.text("{0} is no longer there.", worked_on.path))
     try:
         current = buffer.source if buffer else (root / worked_on.path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise NotApplicable(f"{worked_on.path} cannot be read: {error}.") from error
+        raise NotApplicable(l10n.text("{0} cannot be read: {1}.", worked_on.path, error)) from error
     assert proposal.new_text is not None
     after = rebase(worked_on.text, proposal.new_text, current, proposal.task.region)
     if after is None:
-        raise NotApplicable(f"{worked_on.path} was changed in the same place since the tests ran.")
+        raise NotApplicable(
+            l10n.text("{0} was changed in the same place since the tests ran.", worked_on.path)
+        )
     version = buffer.version if buffer else None
     return Edit(buffer.uri if buffer else uri, version, current, after, rebased=current != worked_on.text)
 
@@ -119,14 +123,22 @@ def receipt_text(proposal: Proposal, edit: Edit) -> str:
 async def _consent(server: CompanionServer, proposal: Proposal, edit: Edit) -> bool:
     """Ask the user, who may look at the diff first."""
     kind = types.MessageType.Info if proposal.verified else types.MessageType.Warning
-    actions = [types.MessageActionItem(title) for title in (APPLY, SHOW_DIFF, DISCARD)]
+    # The answer is a title. If translations make two of them the same, it is the later one: nothing is applied
+    # that was not meant.
+    meant: dict[str, Literal["apply", "show", "discard"]] = {
+        l10n.text("Apply"): "apply",
+        l10n.text("Show diff"): "show",
+        l10n.text("Discard"): "discard",
+    }
+    actions = [types.MessageActionItem(title) for title in meant]
     message = f"{label(proposal, edit)} ({proposal.task.document.path})\n{receipt_text(proposal, edit)}"
     while True:
         answer = await server.window_show_message_request_async(
             types.ShowMessageRequestParams(type=kind, message=message, actions=actions)
         )
-        if answer is None or answer.title != SHOW_DIFF:
-            return answer is not None and answer.title == APPLY
+        chosen = meant.get(answer.title) if answer is not None else None
+        if chosen != "show":
+            return chosen == "apply"
         await _show_diff(server, proposal, edit)
 
 
@@ -176,10 +188,11 @@ async def apply(
     try:
         result = await server.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(workspace_edit, name))
     except JsonRpcException as error:
-        raise NotApplicable(f"the editor refused the edit ({error}).") from error
+        raise NotApplicable(l10n.text("the editor refused the edit ({0}).", error)) from error
     if not result.applied:
-        reason = f" ({result.failure_reason})" if result.failure_reason else ""
-        raise NotApplicable(f"the editor did not take the edit{reason}.")
+        if not result.failure_reason:
+            raise NotApplicable(l10n.text("the editor did not take the edit."))
+        raise NotApplicable(l10n.text("the editor did not take the edit ({0}).", result.failure_reason))
     server.proposals.pop(token, None)
     archive.decide(server, token, proposal, "applied")
     note = " The file has changed elsewhere since the tests ran." if edit.rebased else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from lsp_server.features import archive, documents
+from lsp_server.features import archive, documents, l10n
 from lsp_server.features.edits import hunks, lines_of
 from lsp_server.features.messages import (
     PROPOSAL,
@@ -17,8 +17,6 @@ from lsp_server.features.messages import (
 from lsp_server.features.proposals import Edit, NotApplicable, apply, fit, label, receipt_text
 from lsp_server.features.session import KEPT_PROPOSALS, CompanionServer
 from lsp_server.refine.proposal import Proposal
-
-UNKNOWN = "It waits no longer: ask again."
 
 
 def hand_over(server: CompanionServer, token: str, proposal: Proposal) -> None:
@@ -60,7 +58,7 @@ async def accept(server: CompanionServer, token: str) -> dict[str, Any]:
     """Apply a proposal to its file as it is now, or say why that cannot be done."""
     proposal = server.proposals.get(token)
     if proposal is None:
-        return asdict(Decision(False, UNKNOWN))
+        return asdict(Decision(False, l10n.text("It waits no longer: ask again.")))
     try:
         edit = fit(server, proposal)
         documents_change = bool(server.supports("workspace", "workspaceEdit", "documentChanges"))

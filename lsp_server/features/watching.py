@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Literal
 
-from lsp_server.features import work
+from lsp_server.features import l10n, work
 from lsp_server.features.messages import ACTIVITY, REPLY, Activity, Reply
 from lsp_server.features.session import CompanionServer
 from lsp_server.refine.events import (
@@ -126,16 +126,24 @@ def _told(event: Event) -> str:
         case ReplyText(text):
             return text
         case BaselineDone(report):
-            return f"{len(report.failed)} of {len(report.results)} tests fail on the code as it is.\n\n"
+            fail = l10n.text(
+                "{0} of {1} tests fail on the code as it is.", len(report.failed), len(report.results)
+            )
+            return f"{fail}\n\n"
         case TargetFound(task):
-            name = f"`{task.region.name}`" if task.region.name else f"line {task.region.start}"
-            return f"The model is asked for {name} in `{task.document.path}`.\n\n"
+            region = task.region
+            name = f"`{region.name}`" if region.name else l10n.text("line {0}", region.start)
+            asked = l10n.text("The model is asked for {0} in `{1}`.", name, task.document.path)
+            return f"{asked}\n\n"
         case RoundStarted(number, of):
-            return f"## Round {number} of {of}\n\n"
+            return f"## {l10n.text('Round {0} of {1}', number, of)}\n\n"
         case AskedAgain():
-            return "\n> The same code as before: another reply is sampled.\n\n"
+            again = l10n.text("The same code as before: another reply is sampled.")
+            return f"\n> {again}\n\n"
         case TestsStarted(count):
-            return f"\n> {count} {'test runs' if count == 1 else 'tests run'} on this.\n"
+            one = count == 1
+            run = l10n.text("1 test runs on this.") if one else l10n.text("{0} tests run on this.", count)
+            return f"\n> {run}\n"
         case RoundDone(round):
             return f"\n> **{round.verdict.kind.value}**: {round.verdict.reason}\n\n"
     return ""
