@@ -186,7 +186,12 @@ export class Client implements vscode.Disposable {
       documentSelector: [{ scheme: "file", language: "python" }],
       outputChannel: this.log,
       revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationOptions: { trusted: vscode.workspace.isTrusted, proposals: true },
+      initializationOptions: {
+        trusted: vscode.workspace.isTrusted,
+        proposals: true,
+        // The server's texts stand in the same file as ours.
+        l10n: vscode.l10n.bundle ?? {},
+      },
       middleware: {
         handleWorkDoneProgress: this.progress.handle,
         workspace: {

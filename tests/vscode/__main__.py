@@ -17,13 +17,13 @@ from pathlib import Path
 
 from lsp_server.models.store import ModelError
 from tests.vscode.environment import Environment, NotInstalled, chromium, environment
+from tests.vscode.strings import STRINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dist" / "oci-companion.vsix"
 OLDER_VERSION = "0.0.1"
 OLDER_PACKAGE = ROOT / "dist" / f"oci-companion-{OLDER_VERSION}.vsix"
 """The same under a lower version: what an update starts from."""
-STRINGS = ROOT / "extension" / "l10n" / "bundle.l10n.json"
 ARTEFACTS = ROOT / "dist" / "e2e"
 """Screenshots of the last run, and the installed extension: not below `tests`, where pytest would find its example."""
 LARGEST_PACKAGE = 1_000_000
@@ -107,7 +107,7 @@ def build(made: Environment) -> None:
 
 
 def check_strings(made: Environment) -> None:
-    """See that the strings that translators are given are those of the code.
+    """See that the strings that translators are given are those of the code, of the extension's and of the server's.
 
     Raises:
         NotInstalled: they were not; now they are.

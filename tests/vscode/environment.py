@@ -62,7 +62,9 @@ class Environment:
         Raises:
             NotInstalled: it fails.
         """
-        path = os.pathsep.join([str(self.bin), os.environ.get("PATH", "")])
+        # Scripts may run Python: this one.
+        python = str(Path(sys.executable).parent)
+        path = os.pathsep.join([str(self.bin), python, os.environ.get("PATH", "")])
         environ = {**os.environ, **NPM_SETTINGS, "PATH": path}
         done = subprocess.run([str(self.bin / "npm"), *arguments], cwd=folder, env=environ, check=False)
         if done.returncode:
