@@ -297,6 +297,7 @@ def _summary(console: Console, outcomes: Sequence[TaskOutcome], settings: Settin
         lines.append(
             f"seconds a task     {whole.seconds.median:.1f} (median), {whole.all_seconds:.0f} for all"
         )
-    console.print("\n" + "\n".join(lines), highlight=False, markup=False)
-    console.print(f"Kept in {folder.path}: run.json, outcomes.jsonl, conversations.jsonl", highlight=False)
+    console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    kept = f"Kept in {folder.path}: run.json, outcomes.jsonl, conversations.jsonl"
+    console.print(kept, highlight=False, markup=False, soft_wrap=True)
     return 1 if whole.wrong_claims else 0
