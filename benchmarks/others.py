@@ -3,8 +3,8 @@
 Each takes its turn on each task before the next task begins, with the companion's own engine behind all of them:
 
 - the companion finds the file from the failing tests, and gets three rounds;
-- aider (`--test --auto-test`, whole files) is told which file to change, shown its tests, and lets its reflections go on
-  as far as they do by default (three);
+- aider (`--auto-test`, whole files) is told which file to change, shown its tests and what pytest says, and lets its
+  reflections go on as far as they do by default (three);
 - one question shows the whole file, its tests and what pytest says, and the reply's last code block becomes the file.
 
 Whether a task is repaired is plain pytest's word each time, sandboxed, on a copy of the project with the tests as they
@@ -48,7 +48,7 @@ CLI = (sys.executable, "-m", "lsp_server.cli")
 AIDER_OPTIONS = (
     "--no-check-update --analytics-disable --no-show-model-warnings --no-show-release-notes --no-pretty --no-stream "
     "--yes-always --no-git --no-gitignore --no-suggest-shell-commands --map-tokens 0 --edit-format whole "
-    "--test --auto-test"
+    "--auto-test"
 )
 SAID = 1500
 """Characters of pytest's output that the plain question shows."""
@@ -144,6 +144,8 @@ def aider(task: RepairTask, setting: Setting) -> Result:
             *(f"--read={test}" for test in task.tests),
             task.target,
         ]
+        asked = f"The tests fail. pytest says:\n{_pytest(project, task, setting)[1][-SAID:]}\nCorrect {task.target}."
+        command += ["--message", asked]
         closed = {"HTTPS_PROXY": "http://127.0.0.1:9", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         began = time.monotonic()
         said = ""
