@@ -147,18 +147,21 @@ def _run(
     from rich.markup import escape
 
     from lsp_server.engine.client import HttpEngine
-    from lsp_server.evaluation import benchmark, subject
+    from lsp_server.evaluation import benchmark
     from lsp_server.evaluation.run_folder import RunFolder
     from lsp_server.evaluation.scoring import Scorer
+    from lsp_server.features.work import choose_engine
+    from lsp_server.settings import Settings
     from lsp_server.terminal import task_progress
 
     cancel = cancel_on_interrupt()
-    token = os.environ.get("OCI_ENDPOINT_TOKEN", "")
 
     def say(text: str) -> None:
-        console.print(f"[dim]  {text}", highlight=False)
+        console.print(f"  {text}", style="dim", highlight=False, markup=False)
 
-    engine = subject.engine_of(options.model, options.endpoint, token, say)
+    token = os.environ.get("OCI_ENDPOINT_TOKEN", "")
+    settings = Settings(model=options.model, endpoint=options.endpoint, endpointToken=token)
+    engine = choose_engine(settings, say)
     author = None
     if plan.feedback in ("human", "oracle"):
         author_token = os.environ.get("OCI_AUTHOR_TOKEN", "")

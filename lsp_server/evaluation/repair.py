@@ -20,7 +20,7 @@ from lsp_server.features.work import loop_options, test_request
 from lsp_server.refine.events import Event, RoundDone
 from lsp_server.refine.feedback import WORDING, Wording
 from lsp_server.refine.loop import Cancelled, NothingToFix, refine
-from lsp_server.refine.proposal import Proposal, Round
+from lsp_server.refine.proposal import Proposal, Round, VerdictKind
 from lsp_server.refine.task import FixRequest, Snapshot, TaskError
 from lsp_server.settings import Settings
 from runner.interpreter import describe
@@ -194,7 +194,7 @@ def _attempts(metered: MeteredEngine, ends: Sequence[tuple[Round, int]]) -> tupl
     attempts: list[Attempt] = []
     begins = 0
     for done, end in ends:
-        proven = done.verdict.kind.value == "verified"
+        proven = done.verdict.kind is VerdictKind.VERIFIED
         reason = "" if proven else done.verdict.reason  # the best reply's; no other's is known
         for at in range(begins, end):
             reply = metered.replies[at]

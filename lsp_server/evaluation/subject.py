@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsp_server import __version__
-from lsp_server.engine.client import HttpEngine
 from lsp_server.engine.protocol import EngineError, Message
-from lsp_server.engine.supervise import CONTEXT, LocalEngine, missing
+from lsp_server.engine.supervise import CONTEXT, missing
 from lsp_server.engine.tokenizer import ChatTokenizer
-from lsp_server.evaluation.meter import CostingEngine
 from lsp_server.evaluation.run_folder import EvaluationError
 from lsp_server.models import machine, store
 from lsp_server.models.catalog import Precision
 from lsp_server.models.fit import RESERVE, fit
-
-_IDLE_SECONDS = 900.0
-
-
-def engine_of(model: str, endpoint: str, token: str, notice: Callable[[str], None]) -> CostingEngine:
-    """Return the engine that is measured.
-
-    Args:
-        model: its id.
-        endpoint: address of an OpenAI-compatible server; empty: our own engine.
-        token: of the endpoint.
-        notice: told what is being waited for.
-
-    Raises:
-        EngineError: the endpoint is no address, or the model is not installed.
-        UnknownModel: the catalog has no such model.
-    """
-    if endpoint:
-        return HttpEngine(endpoint, token, model)
-    if store.find(store.entry(model).id) is None:
-        raise EngineError(missing(model))
-    return LocalEngine(model, _IDLE_SECONDS, notice)
 
 
 def described(model: str, endpoint: str) -> dict[str, Any]:
