@@ -200,8 +200,8 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
     folder = _folder(kind, tasks, settings, options)
     console = Console()
     with task_progress(console) as progress:
-        done = folder.outcomes()
-        bar = progress.add_task(kind, total=len(tasks), completed=sum(task.id in done for task in tasks))
+        tried = folder.tried()
+        bar = progress.add_task(kind, total=len(tasks), completed=sum(task.id in tried for task in tasks))
 
         def show(outcome: TaskOutcome) -> None:
             console.print(visible(_line(outcome)), highlight=False, markup=False, soft_wrap=True)

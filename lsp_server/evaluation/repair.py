@@ -63,8 +63,8 @@ def run_tasks(
         EngineError, RunnerError, EvaluationError: the model or the tests cannot be run; the run goes on from there
             when it is called again.
     """
-    done = {outcome.id for outcome in folder.outcomes().values() if not outcome.error}
-    left = iter([task for task in tasks if task.id not in done])
+    tried = folder.tried()
+    left = iter([task for task in tasks if task.id not in tried])
     running: set[Future[TaskOutcome]] = set()
     with ThreadPoolExecutor(jobs, thread_name_prefix="repair") as pool:
         try:

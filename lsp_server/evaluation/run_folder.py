@@ -104,6 +104,14 @@ class RunFolder:
             outcomes[outcome.id] = outcome
         return outcomes
 
+    def tried(self) -> set[str]:
+        """Return the ids of the tasks that need not be tried again: all but those that could not be tried.
+
+        Raises:
+            EvaluationError: as `outcomes` has it.
+        """
+        return {outcome.id for outcome in self.outcomes().values() if not outcome.error}
+
     def add(self, outcome: TaskOutcome) -> None:
         """Write down what came of a task; it is on disk when this returns."""
         row = make_converter().unstructure(outcome)
