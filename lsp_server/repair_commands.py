@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lsp_server.evaluation.outcome import TaskOutcome
     from lsp_server.evaluation.run_folder import RunFolder
     from lsp_server.evaluation.tasks import RepairTask
-    from lsp_server.refine.feedback import Wording
+    from lsp_server.refine.loop import Strategy
     from lsp_server.settings import Settings
 
 
@@ -69,6 +69,14 @@ def add(actions: Any) -> None:
         )
         command.add_argument(
             "--hide-tests", action="store_true", help="the model is not shown the failing tests' source"
+        )
+        command.add_argument(
+            "--no-localisation",
+            action="store_true",
+            help="the model is not told which function has the bug, and writes the whole file",
+        )
+        command.add_argument(
+            "--restart", action="store_true", help="after a failure that was there before, begin anew"
         )
         command.add_argument(
             "--seed", type=at_least(0), default=0, help="for other samples; first replies are greedy"
@@ -217,7 +225,7 @@ def _run(kind: str, tasks: Sequence[RepairTask], options: argparse.Namespace, ca
                 show,
                 jobs=options.jobs,
                 seed=options.seed,
-                wording=_wording(options),
+                strategy=_strategy(options),
             )
         except Cancelled:
             print(f"Stopped; the same command with --output {folder.path} goes on.", file=sys.stderr)
@@ -239,13 +247,12 @@ def _folder(
     from runner.interpreter import describe
 
     loop = {"rounds": settings.rounds, "candidates": settings.candidates, "seed": options.seed}
-    wording = dataclasses.asdict(_wording(options))
     limits = {name: getattr(settings, name) for name in ("timeLimit", "testTimeout", "runTimeout")}
     manifest = {
         "kind": kind,
         "data": {"sha256": _digest(map(repr, tasks)), "tasks": len(tasks)},
         "loop": loop,
-        "wording": wording,
+        "strategy": dataclasses.asdict(_strategy(options)),
         "limits": limits,
         "sandbox": dataclasses.asdict(settings.sandbox),
         "python": ".".join(map(str, describe(Path(settings.interpreter)).version)),
@@ -255,10 +262,12 @@ def _folder(
     return RunFolder.begin(options.output or store.home() / "evaluations" / name, manifest)
 
 
-def _wording(options: argparse.Namespace) -> Wording:
+def _strategy(options: argparse.Namespace) -> Strategy:
     from lsp_server.refine.feedback import Wording
+    from lsp_server.refine.loop import Strategy
 
-    return Wording(options.feedback_form, not options.hide_tests)
+    wording = Wording(options.feedback_form, not options.hide_tests)
+    return Strategy(wording, not options.no_localisation, options.restart)
 
 
 def _digest(texts: Iterable[str]) -> str:

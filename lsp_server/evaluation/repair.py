@@ -18,8 +18,7 @@ from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
 from lsp_server.evaluation.tasks import NoTask, RepairTask, lay_out
 from lsp_server.features.work import loop_options, test_request
 from lsp_server.refine.events import Event, RoundDone
-from lsp_server.refine.feedback import WORDING, Wording
-from lsp_server.refine.loop import Cancelled, NothingToFix, refine
+from lsp_server.refine.loop import STRATEGY, Cancelled, NothingToFix, Strategy, refine
 from lsp_server.refine.proposal import Proposal, Round, VerdictKind
 from lsp_server.refine.task import FixRequest, Snapshot, TaskError
 from lsp_server.settings import Settings
@@ -42,7 +41,7 @@ def run_tasks(
     *,
     jobs: int = 1,
     seed: int = 0,
-    wording: Wording = WORDING,
+    strategy: Strategy = STRATEGY,
 ) -> None:
     """Work on the tasks that the folder has no outcome of; each outcome is in it before the next is begun.
 
@@ -56,7 +55,7 @@ def run_tasks(
         show: told each new outcome.
         jobs: tasks at once, where the engine serves several requests faster than one after the other.
         seed: for other samples than another run's.
-        wording: how failures are put to the model.
+        strategy: how a failure is worked on.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -70,7 +69,7 @@ def run_tasks(
         try:
             while True:
                 while len(running) < jobs and (task := next(left, None)) is not None:
-                    running.add(pool.submit(_attempt, task, settings, engine(), cancel, seed, wording))
+                    running.add(pool.submit(_attempt, task, settings, engine(), cancel, seed, strategy))
                 if not running:
                     return
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -136,7 +135,7 @@ def _attempt(
     engine: CostingEngine,
     cancel: threading.Event,
     seed: int,
-    wording: Wording,
+    strategy: Strategy,
 ) -> TaskOutcome:
     metered = MeteredEngine(engine, seed)
     ends: list[tuple[Round, int]] = []
@@ -151,7 +150,7 @@ def _attempt(
         try:
             options = replace(
                 loop_options(project, _named(settings)),
-                wording=wording,
+                strategy=strategy,
                 import_folders=_import_folders(project, task),
             )
             proposal = refine(request, metered, options, cancel, listen)

@@ -59,6 +59,22 @@ get more where they took long before."""
 
 
 @dataclass(frozen=True)
+class Strategy:
+    """How a failure is worked on; other ways than these are for evaluations that compare them."""
+
+    wording: Wording = WORDING
+    """How it is put to the model."""
+    localise: bool = True
+    """Whether a repair is one of the function that was found; else its whole file is written anew, and the model not
+    told where in it the bug is."""
+    restart: bool = False
+    """Whether the conversation is begun anew, with a sampled reply, after a failure that was there before."""
+
+
+STRATEGY = Strategy()
+
+
+@dataclass(frozen=True)
 class Options:
     """How a request is worked on."""
 
@@ -75,8 +91,7 @@ class Options:
     sandbox: Sandboxing = field(default_factory=Sandboxing)
     tools: Mapping[str, str] = field(default_factory=dict)
     """Commands that run tools again, by the name that their diagnostics have."""
-    wording: Wording = WORDING
-    """How failures are put to the model."""
+    strategy: Strategy = STRATEGY
     warm: WarmProcesses | None = None
     """Processes that runs of candidates are forked from; the baseline and what confirms a verdict never are."""
 
@@ -111,7 +126,7 @@ def refine(
     task, baseline = work.prepare(request)
     listener(TargetFound(task))
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
-    first = prompt.first_turn(task, baseline, budget, options.wording)
+    first = prompt.first_turn(task, baseline, budget, options.strategy.wording)
     return work.rounds(task, baseline, _Conversation(first, budget, prompt.same_code(task)))
 
 
@@ -164,16 +179,20 @@ class _Conversation:
         self.messages = first
         self.tried: set[str] = set()
         self.repeats = 0
+        self.told: set[str] = set()
 
-    def follow(self, done: Round, task: Task) -> None:
-        """Append a round's reply and what came of it."""
+    def follow(self, done: Round, task: Task, *, restart: bool) -> None:
+        """Append a round's reply and what came of it, or begin anew if that was there before and a restart is wanted."""
         if done.feedback:
-            if done.report is None:
+            if restart and done.feedback in self.told:
+                self.messages = self.first
+            elif done.report is None:
                 self.messages = prompt.ask_again(self.first, task, done.feedback)
             else:
                 self.messages = prompt.next_turn(
                     done.asked, done.reply, done.feedback, self.first, self.budget
                 )
+            self.told.add(done.feedback)
 
 
 class _Refinement:
@@ -214,6 +233,8 @@ class _Refinement:
         baseline, traced = self._baseline(request, tests)
         if isinstance(request, FixRequest):
             task = locate_fix(request, tests, baseline, traced)
+            if not self.options.strategy.localise:
+                task = replace(task, region=Source(task.document.text).whole)
         else:
             task = locate_generate(request, tests, baseline, traced)
         others: list[str] = []
@@ -314,7 +335,7 @@ class _Refinement:
             self.listener(RoundStarted(number, len(earlier) + self.options.rounds))
             rounds.append(self._round(task, baseline, conversation, number))
             self.listener(RoundDone(rounds[-1]))
-            conversation.follow(rounds[-1], task)
+            conversation.follow(rounds[-1], task, restart=self.options.strategy.restart)
         return self._propose(task, baseline, rounds, earlier)
 
     def _finished(self, rounds: Sequence[Round], conversation: _Conversation) -> bool:
@@ -331,8 +352,9 @@ class _Refinement:
     def _round(self, task: Task, baseline: Report, conversation: _Conversation, number: int) -> Round:
         """Ask for replies until one is verified or the round's candidates are spent; return the best of them."""
         attempts: list[Round] = []
+        anew = bool(conversation.told) and conversation.messages is conversation.first
         for index in range(self.options.candidates):
-            sampling = replace(SAMPLED, seed=self._next_seed()) if index else Sampling()
+            sampling = replace(SAMPLED, seed=self._next_seed()) if index or anew else Sampling()
             attempt = self._attempt(task, baseline, conversation, number, sampling)
             attempts.append(attempt)
             if attempt.verdict.kind in DONE:
@@ -470,7 +492,7 @@ class _Refinement:
             feedback = (
                 prompt.after_complaint(task, verdict.reason)
                 if by_tool
-                else prompt.after_failure(task, report, self.options.wording)
+                else prompt.after_failure(task, report, self.options.strategy.wording)
             )
         return Round(
             number=number,

@@ -150,6 +150,8 @@ def _question(task: Task, source: Source) -> str:
         where = f"the {_kind(source, name)} `{name}`" if name else "the given lines"
         return f"{task.complaint.tool} reports an error in {where} of `{path}`. Correct it, and change nothing else."
     if task.kind == "fix":
+        if task.region == source.whole:
+            return f"`{path}` has a bug, so a test fails. Find the bug and correct it."
         if not name:
             return f"`{path}` has an error at line {task.region.start}, so its tests fail. Correct it."
         return f"The {_kind(source, name)} `{name}` in `{path}` has a bug, so a test fails. Find the bug and correct it."
@@ -159,6 +161,8 @@ def _question(task: Task, source: Source) -> str:
         above = cut(source.lines[task.region.start - 2].strip(), 200) if task.region.start >= 2 else ""
         place = f" after the line `{above}`" if above else ""
         return f"Write the code that belongs into `{path}`{place}."
+    if task.region == source.whole:
+        return f"Rewrite `{path}`."
     return f"Rewrite the given lines of `{path}`."
 
 
@@ -172,6 +176,8 @@ def _kind(source: Source, name: str) -> str:
 def _form(task: Task) -> str:
     """Say in which form the answer is wanted."""
     name = task.region.name
+    if task.region == Source(task.document.text).whole:
+        return f"Give the complete `{task.document.path}` in one ```python code block, without tests."
     if not name:
         return "Give only the new code, in one ```python code block."
     return (
@@ -201,7 +207,8 @@ def _contexts(task: Task, source: Source, wording: Wording) -> Iterator[tuple[st
 def _context(task: Task, source: Source, shown: str, tests: Tests, lines: int = 2 * WHOLE_FILE) -> str:
     """Write down what is shown of the file, the lines to replace (so many characters of them), and tests."""
     parts = [f"File `{task.document.path}`:\n```python\n{_plain(shown).strip()}\n```"]
-    if not task.region.name and task.region.end >= task.region.start:
+    some = task.region.end >= task.region.start and not (task.region == source.whole and shown == source.text)
+    if not task.region.name and some:
         replaced = cut(source.segment(task.region.start, task.region.end).strip("\r\n"), lines)
         parts.append(f"The lines to replace:\n```python\n{_plain(replaced)}\n```")
     for path, text in tests:

@@ -103,6 +103,11 @@ class Source:
         return list(self.within(self.tree.children))
 
     @cached_property
+    def whole(self) -> Region:
+        """All of its lines."""
+        return Region(1, len(self.lines))
+
+    @cached_property
     def newline(self) -> str:
         """The text's own line ending (that of its first line)."""
         for line in self.lines:

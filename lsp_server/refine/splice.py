@@ -52,12 +52,14 @@ def splice(source: Source, region: Region, code: str) -> Spliced:
     target = source.at(region) if region.name else None
     if region.name:
         new, old_indent, helpers = _definition(source, reply, region, target)
+        known = set(_module_names(source))
     else:
-        new, old_indent, helpers = _lines(source, reply)
+        new, old_indent, helpers = _lines(source, reply, region)
+        known = {*_module_names(source, region), *_module_names(Source(new))}
     indent = _indent_at(source, region, target)
     block = _reindent(new, old_indent, indent, source)
     used = _names(new + "".join(h[1] for h in helpers))
-    imports = _missing_imports(source, reply, used)
+    imports = _missing_imports(reply, used, known)
     lines = list(source.lines)
     head, tail = lines[: region.start - 1], lines[region.end :]
     if not tail and lines and not lines[-1].endswith(("\n", "\r")):
@@ -68,7 +70,7 @@ def splice(source: Source, region: Region, code: str) -> Spliced:
     elif region.end < region.start and not region.name and tail and tail[0].strip():
         block.append(source.newline)
     front = _in_front(source, region, head, helpers)
-    at = _import_line(source) if imports else 0
+    at = min(_import_line(source), len(head)) if imports else 0
     statements = [statement + source.newline for statement in imports]
     if at and head[:at] and not head[at - 1].endswith(("\n", "\r")):
         statements.insert(0, source.newline)
@@ -120,19 +122,26 @@ def _counterpart(
     return (same or named)[-1]
 
 
-def _lines(source: Source, reply: Source) -> tuple[str, str, list[tuple[str, str]]]:
-    """Return a reply's code without what the file has already."""
-    known = {d.name for d in source.definitions}
+def _lines(source: Source, reply: Source, region: Region) -> tuple[str, str, list[tuple[str, str]]]:
+    """Return a reply's code without what the file has already, outside of the lines that are replaced.
+
+    Imports are left to where the file has its own, which is in the code itself if the lines to replace have some.
+    """
+    known = {d.name for d in source.definitions if d.start < region.start or d.end > region.end}
+    imported = set(_module_names(source, region))
+    replaces_imports = any(
+        isinstance(node, ast.Import | ast.ImportFrom) for node in _statements(_segment(source, region))
+    )
     drop: set[int] = set()
-    try:
-        tree = ast.parse(reply.text)
-    except (SyntaxError, ValueError):
-        return reply.text, "", []
-    for node in tree.body:
+    for node in _statements(reply.text):
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        if isinstance(node, ast.Import | ast.ImportFrom) or (
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name in known
-        ):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            there = {alias.asname or alias.name.split(".")[0] for alias in node.names} <= imported
+            dropped = there or not replaces_imports
+        else:
+            is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            dropped = is_definition and node.name in known
+        if dropped:
             drop.update(range(first, (node.end_lineno or node.lineno) + 1))
     kept = "".join(line for n, line in enumerate(reply.lines, 1) if n not in drop).strip("\r\n")
     if not kept.strip():
@@ -140,15 +149,23 @@ def _lines(source: Source, reply: Source) -> tuple[str, str, list[tuple[str, str
     return kept + "\n", "", []
 
 
-def _helpers(source: Source, reply: Source, skip: set[str], code: str) -> list[tuple[str, str]]:
-    """Return new module-level functions, classes and constants of a reply that its target needs."""
+def _statements(code: str) -> list[ast.stmt]:
+    """Return the statements at the top of some code; none if it does not parse."""
     try:
-        tree = ast.parse(reply.text)
+        return ast.parse(code).body
     except (SyntaxError, ValueError):
         return []
+
+
+def _segment(source: Source, region: Region) -> str:
+    return source.segment(region.start, region.end) if region.end >= region.start else ""
+
+
+def _helpers(source: Source, reply: Source, skip: set[str], code: str) -> list[tuple[str, str]]:
+    """Return new module-level functions, classes and constants of a reply that its target needs."""
     known = {*_module_names(source), *dir(builtins), *skip}
     new: dict[str, str] = {}
-    for node in tree.body:
+    for node in _statements(reply.text):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = node.name
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -247,15 +264,10 @@ def _indent_at(source: Source, region: Region, target: Definition | None) -> str
     return ""
 
 
-def _missing_imports(source: Source, reply: Source, used: set[str]) -> list[str]:
-    """Return the reply's imports that its code uses and the file does not have, one name each."""
-    try:
-        tree = ast.parse(reply.text)
-    except (SyntaxError, ValueError):
-        return []
-    known = set(_module_names(source))
+def _missing_imports(reply: Source, used: set[str], known: set[str]) -> list[str]:
+    """Return the reply's imports that its code uses and that are not known, one name each."""
     missing: list[str] = []
-    for node in tree.body:
+    for node in _statements(reply.text):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         for alias in node.names:
@@ -290,13 +302,15 @@ def _import_line(source: Source) -> int:
     return at
 
 
-def _module_names(source: Source) -> dict[str, None]:
-    """Return the names that a text binds outside of any function or class, in its order."""
+def _module_names(source: Source, without: Region | None = None) -> dict[str, None]:
+    """Return the names that a text binds outside of any function or class, in its order, those of a region left out."""
     found = [
         name
         for names in source.tree.get_used_names().values()
         for name in names
-        if name.is_definition() and _is_top_level(name)
+        if name.is_definition()
+        and _is_top_level(name)
+        and not (without and without.start <= name.start_pos[0] <= without.end)
     ]
     return {str(name.value): None for name in sorted(found, key=lambda n: n.start_pos)}
 

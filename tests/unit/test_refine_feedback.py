@@ -13,6 +13,7 @@ from lsp_server.evaluation.run_folder import RunFolder
 from lsp_server.evaluation.tasks import RepairTask
 from lsp_server.features import work
 from lsp_server.refine.feedback import Form, Wording, execution_result
+from lsp_server.refine.loop import Strategy
 from runner.report import Report
 from runner.run import run_tests
 from tests.unit.scripted import fenced
@@ -64,9 +65,9 @@ def test_the_wording_reaches_the_model(tmp_path: Path) -> None:
     """First in the question, without the tests' source; then after a wrong reply."""
     task = RepairTask("add", {"calc.py": CALC, "test_calc.py": TEST}, ("test_calc.py",), "calc.py")
     folder, engine = RunFolder.begin(tmp_path / "run", {}), Costing(fenced(WRONG), fenced(RIGHT))
-    wording = Wording("official", show_tests=False)
+    strategy = Strategy(Wording("official", show_tests=False))
     run_tasks(
-        [task], settings(), lambda: engine, folder, threading.Event(), lambda outcome: None, wording=wording
+        [task], settings(), lambda: engine, folder, threading.Event(), lambda outcome: None, strategy=strategy
     )
     first, second = (messages[-1].content for messages, _ in engine.asked)
     assert OFFICIAL in first and "def test_add" not in first

@@ -13,7 +13,7 @@ import pytest
 from lsp_server.engine.protocol import Message
 from lsp_server.refine.budget import estimate
 from lsp_server.refine.events import Event, ReplyText, RoundDone, TestsStarted
-from lsp_server.refine.loop import Cancelled, NothingToFix, Options, refine, refine_further
+from lsp_server.refine.loop import Cancelled, NothingToFix, Options, Strategy, refine, refine_further
 from lsp_server.refine.proposal import FeedbackRequest, Proposal, VerdictKind
 from lsp_server.refine.task import Document, FixRequest, GenerateRequest, Snapshot, TaskError
 from runner.request import Limits, Sandboxing
@@ -218,6 +218,28 @@ def test_the_loop_ends_after_two_repeats(project: Callable[..., Path]) -> None:
     assert not proposal.verified
     assert len(proposal.rounds) == 3
     assert len(engine.asked) == 5
+
+
+def test_a_failure_that_was_there_before_begins_anew_where_that_is_wanted(
+    project: Callable[..., Path],
+) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    other = WRONG.replace("a * b", "b * a")  # other code, the same failure
+    replies = fenced(WRONG), fenced(other), fenced(RIGHT)
+    proposal, engine = fix(folder, "test_calc.py", *replies, strategy=Strategy(restart=True))
+    assert proposal.verified and proposal.receipt.rounds == 3
+    (first, greedy), (second, _), (third, sampled) = engine.asked
+    assert len(second) == 3 and third == first
+    assert greedy.temperature == 0 and sampled.temperature > 0
+
+
+def test_without_localisation_the_whole_file_is_written_anew(project: Callable[..., Path]) -> None:
+    folder = project(calc="import math\n\n\n" + CALC, test_calc=TEST_CALC)
+    right = "import math\n\n\n" + CALC.replace("a - b", "int(math.fsum([a, b]))")
+    proposal, engine = fix(folder, "test_calc.py", fenced(right), strategy=Strategy(localise=False))
+    assert proposal.verified and proposal.new_text == right
+    [([question], _)] = engine.asked
+    assert "`add`" not in question.content and question.content.count("def double") == 1
 
 
 def test_the_best_round_is_proposed_with_what_still_fails(project: Callable[..., Path]) -> None:

@@ -208,6 +208,20 @@ def test_lines_of_a_selection_are_replaced() -> None:
     assert splice(source, Region(2, 2), "b = 20\n").text == "a = 1\nb = 20\nc = 3\n"
 
 
+def test_a_selection_of_several_functions_is_replaced_by_theirs() -> None:
+    text = "import math\n\ndef a():\n    return 1\n\ndef b():\n    return 2\n\ndef c():\n    return math.pi\n"
+    reply = "import math\nimport re\n\ndef a():\n    return re.A\n\ndef b():\n    return 3\n\ndef c():\n    return 0\n"
+    result = splice(Source(text), Region(3, 7), reply)
+    assert result.text == text.replace("math\n", "math\nimport re\n", 1).replace("1", "re.A").replace("2", "3")
+    assert result.imports == ("import re",)
+
+
+def test_a_whole_file_is_replaced_by_a_reply_with_all_that_it_has() -> None:
+    text = '"""What it is for."""\n\nimport math\n\n\ndef a():\n    return math.pi\n'
+    reply = text.replace("import math", "import math\nfrom re import *").replace("math.pi", "A")
+    assert splice(Source(text), Source(text).whole, reply).text == reply
+
+
 def test_a_file_with_a_syntax_error_elsewhere_is_spliced_all_the_same() -> None:
     text = "def broken(:\n    pass\n\ndef f():\n    return 1\n"
     assert spliced(text, "f", "def f():\n    return 2\n") == text.replace("return 1", "return 2")
