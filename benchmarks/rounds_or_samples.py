@@ -1,10 +1,11 @@
-"""Rounds of feedback, or samples: what repairs more for the same number of tokens?
+"""Rounds of feedback, or samples: what repairs more for the same number of tokens? And in which form is feedback best?
 
 Every strategy works on the same tasks with the same model, by `oci-companion eval repair`; each has a folder below
-`--results`, in which it goes on if it was stopped. The table tells how many tasks were verified before the model had
+`--results`, in which it goes on if it was stopped. All of those that put a failure in the same words begin with the same
+greedy reply, so what that repairs is not tried again. The table tells how many tasks were verified before the model had
 written so many tokens for them, what a task took, and, for each strategy against the first, McNemar's test.
 
-    python benchmarks/rounds_or_samples.py --data quixbugs.jsonl --results FOLDER
+    python benchmarks/rounds_or_samples.py --data quixbugs.jsonl --results FOLDER [--forms]
 """
 
 from __future__ import annotations
@@ -19,13 +20,23 @@ from lsp_server.evaluation.outcome import TaskOutcome
 from lsp_server.evaluation.run_folder import RunFolder
 from lsp_server.evaluation.statistics import Pairs, mcnemar
 from lsp_server.evaluation.summary import summarise
+from lsp_server.evaluation.tasks import RepairTask, read_tasks, write_tasks
 
 STRATEGIES = {
-    "3 rounds": ("--rounds", "3", "--candidates", "1"),
-    "8 samples": ("--rounds", "1", "--candidates", "8"),
-    "3 rounds of 3": ("--rounds", "3", "--candidates", "3"),
+    "6 rounds": ("--rounds", "6"),
+    "6 rounds, restarts": ("--rounds", "6", "--restart"),
+    "6 samples": ("--rounds", "1", "--candidates", "6"),
+    "2 rounds of 3": ("--rounds", "2", "--candidates", "3"),
 }
-"""The first sample is the greedy reply; after a round of several, the feedback is on the best of them."""
+"""As many replies each. The first is greedy; after a round of several, the feedback is on the best of them."""
+FORMS = {
+    "assertion values": (),
+    "official": ("--feedback-form", "official"),
+    "IPython traceback": ("--feedback-form", "ipython"),
+    "tests not shown": ("--hide-tests",),
+    "not localised": ("--no-localisation",),
+}
+"""Ways to put a failure, with three rounds each; the first is ours."""
 BUDGETS = (100, 200, 400, 800, 1600)
 """Tokens written for a task."""
 
@@ -41,40 +52,75 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True, help="a folder; runs in it go on")
     parser.add_argument("--model", default="", help="catalog id; empty for the default")
     parser.add_argument("--interpreter", default=sys.executable, help="a Python with pytest, for the tests")
+    parser.add_argument("--forms", action="store_true", help="compare forms of feedback, not strategies")
     parser.add_argument(
-        "--strategy", action="append", choices=STRATEGIES, help="only this one; can be repeated"
+        "--only", action="append", help="of these one; can be repeated; the first is run in any case"
     )
     options = parser.parse_args()
-    runs: dict[str, Outcomes] = {}
-    for name in options.strategy or STRATEGIES:
-        folder = options.results / name.replace(" ", "-")
-        command = [sys.executable, "-m", "lsp_server.cli", "eval", "repair", "--data", str(options.data)]
-        command += ["--model", options.model, "--interpreter", options.interpreter, "--output", str(folder)]
-        # Time ends no task here: tokens are what is compared, and another machine would have other ends.
-        done = subprocess.run([*command, *STRATEGIES[name], "--time-limit", "1200"], check=False)
-        if done.returncode == 2:
-            return 2
-        runs[name] = RunFolder.open(folder).outcomes()
+    compared = FORMS if options.forms else STRATEGIES
+    if unknown := set(options.only or ()) - compared.keys():
+        parser.error(f"--only takes {', '.join(compared)}; not {', '.join(unknown)}")
+    first = next(iter(compared))
+    tasks = read_tasks(options.data)
+    runs: dict[str, Outcomes] = {first: _run(options, first, compared[first], tasks)}
+    done = {} if options.forms else {id: each for id, each in runs[first].items() if _at_once(each)}
+    left = [task for task in tasks if task.id not in done]
+    for name in compared:
+        if name != first and name in (options.only or compared):
+            runs[name] = {**done, **_run(options, name, compared[name], left)}
     return _table(runs)
+
+
+def _run(
+    options: argparse.Namespace, name: str, arguments: tuple[str, ...], tasks: list[RepairTask]
+) -> Outcomes:
+    """Have tasks worked on in one way, and return what came of each."""
+    folder = options.results / name.replace(",", "").replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tasks(folder / "tasks.jsonl", tasks)
+    command = [
+        sys.executable,
+        "-m",
+        "lsp_server.cli",
+        "eval",
+        "repair",
+        "--data",
+        str(folder / "tasks.jsonl"),
+    ]
+    command += [
+        "--model",
+        options.model,
+        "--interpreter",
+        options.interpreter,
+        "--output",
+        str(folder),
+        *arguments,
+    ]
+    # Time ends no task here: tokens are what is compared, and another machine would have other ends.
+    done = subprocess.run([*command, "--time-limit", "1200"], check=False)
+    if done.returncode not in (0, 1):
+        sys.exit(done.returncode)
+    return RunFolder.open(folder).outcomes()
+
+
+def _at_once(outcome: TaskOutcome) -> bool:
+    return outcome.passed and len(outcome.attempts) == 1
 
 
 def _table(runs: Mapping[str, Outcomes]) -> int:
     first = next(iter(runs))
-    print(
-        f"\n{'verified within tokens':24}"
-        + "".join(f"{budget:7}" for budget in BUDGETS)
-        + "    all   median s"
-    )
+    budgets = "".join(f"{budget:7}" for budget in BUDGETS)
+    print(f"\n{'verified within tokens':24}{budgets}    all   tokens   median s")
     wrong = 0
     for name, outcomes in runs.items():
         whole = summarise(outcomes.values())
         wrong += len(whole.wrong_claims)
         within = "".join(f"{sum(o.passed_within(budget) for o in outcomes.values()):7}" for budget in BUDGETS)
-        median = f"{whole.seconds.median:9.1f}" if whole.seconds else ""
+        median = f"{whole.seconds.median:11.1f}" if whole.seconds else ""
         against = (
             "" if name == first else f"   against {first}: p = {mcnemar(_pairs(runs[first], outcomes)):.2f}"
         )
-        print(f"{name:24}{within}{whole.passed.passed:7}{median}{against}")
+        print(f"{name:24}{within}{whole.passed.passed:7}{whole.all_tokens:9}{median}{against}")
     print(f"\nof {len(runs[first])} tasks; verified but failing outside: {wrong}")
     return 1 if wrong else 0
 

@@ -50,11 +50,17 @@ def add(actions: Any) -> None:
     fixes = kinds.add_parser("humanevalfix", help="of HumanEvalPack's rows (Python)")
     fixes.add_argument("data", type=Path, metavar="FILE.jsonl")
     fixes.set_defaults(run=_humanevalfix)
+    failures = kinds.add_parser(
+        "failures", help="of HumanEval's problems that a model got wrong in its first reply"
+    )
+    failures.add_argument("evaluation", type=Path, metavar="RUN", help="folder of an `eval humaneval` run")
+    failures.add_argument("--data", type=Path, required=True, metavar="FILE", help="HumanEval's own rows")
+    failures.set_defaults(run=_failures)
     history = kinds.add_parser("history", help="of commits that made failing tests pass")
     history.add_argument("repository", type=Path, metavar="FOLDER")
     _add_history_options(history)
     history.set_defaults(run=_history)
-    for command in (fixes, history):
+    for command in (fixes, failures, history):
         command.add_argument("--to", type=Path, required=True, metavar="FILE.jsonl")
 
     for command in (repair, mine):
@@ -133,10 +139,26 @@ def _mine(options: argparse.Namespace) -> int:
 
 
 def _humanevalfix(options: argparse.Namespace) -> int:
-    from lsp_server.evaluation.humanevalfix import convert
+    from lsp_server.evaluation.humaneval import fixes
     from lsp_server.evaluation.tasks import write_tasks
 
-    print(f"{write_tasks(options.to, convert(options.data))} tasks: {options.to}")
+    print(f"{write_tasks(options.to, fixes(options.data))} tasks: {options.to}")
+    return 0
+
+
+def _failures(options: argparse.Namespace) -> int:
+    from lsp_server.evaluation.humaneval import failures
+    from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
+    from lsp_server.evaluation.tasks import write_tasks
+
+    folder = RunFolder.open(options.evaluation)
+    if not folder.manifest.get("benchmark", "").startswith("humaneval"):
+        raise EvaluationError(f"{folder.path} holds no run of `eval humaneval` or `eval humaneval+`.")
+    tasks = failures(options.data, folder.outcomes())
+    if not tasks:
+        print("None: every first reply passed, or none was of these problems.")
+        return 2
+    print(f"{write_tasks(options.to, tasks)} tasks: {options.to}")
     return 0
 
 

@@ -135,13 +135,14 @@ def _lines(source: Source, reply: Source, region: Region) -> tuple[str, str, lis
     drop: set[int] = set()
     for node in _statements(reply.text):
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            there = {alias.asname or alias.name.split(".")[0] for alias in node.names} <= imported
-            dropped = there or not replaces_imports
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            there = node.name in known
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound = {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            there = bound <= imported or not replaces_imports
         else:
-            is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            dropped = is_definition and node.name in known
-        if dropped:
+            there = False
+        if there:
             drop.update(range(first, (node.end_lineno or node.lineno) + 1))
     kept = "".join(line for n, line in enumerate(reply.lines, 1) if n not in drop).strip("\r\n")
     if not kept.strip():

@@ -16,7 +16,7 @@ import pytest
 from lsp_server.engine.client import Cost
 from lsp_server.engine.protocol import EngineError, Message, Sampling
 from lsp_server.evaluation.history import repairs, task_of
-from lsp_server.evaluation.humanevalfix import convert
+from lsp_server.evaluation.humaneval import failures, fixes
 from lsp_server.evaluation.meter import SEEDS, MeteredEngine
 from lsp_server.evaluation.outcome import TaskOutcome
 from lsp_server.evaluation.repair import proven, run_tasks
@@ -208,7 +208,7 @@ ROW = {
 
 def test_humanevalfix(tmp_path: Path, folder: RunFolder) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROW) + "\n")
-    [task] = convert(tmp_path / "rows.jsonl")
+    [task] = fixes(tmp_path / "rows.jsonl")
     assert not task.files["test_solution.py"].rstrip().endswith("\ncheck(double)\n")
     task = proven(task, settings(), threading.Event())
     [outcome], engine = run([task], folder, fenced("def double(x):\n    return helper(x) * 2\n"))
@@ -216,7 +216,43 @@ def test_humanevalfix(tmp_path: Path, folder: RunFolder) -> None:
     assert "* 2" not in engine.asked[0][0][-1].content, "the solution must not be shown"
     (tmp_path / "rows.jsonl").write_text('{"task_id": "x"}\n')
     with pytest.raises(EvaluationError, match="lacks declaration"):
-        convert(tmp_path / "rows.jsonl")
+        fixes(tmp_path / "rows.jsonl")
+
+
+def test_what_a_model_got_wrong(tmp_path: Path, folder: RunFolder) -> None:
+    """The second problem was solved, the third has no code, the fourth brings a function that the reply leaves out."""
+    prompt = 'def double(x):\n    """Twice x."""\n'
+    test = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 6\n"
+    row = {
+        "prompt": prompt,
+        "canonical_solution": "    return 2 * x\n",
+        "test": test,
+        "entry_point": "double",
+    }
+    helper = f"def helper(x):\n    return x + x\n\n\n{prompt}"
+    checked = test.replace("4", "helper(2)")
+    rows = [{**row, "task_id": f"P/{n}"} for n in range(3)]
+    rows.append({**row, "task_id": "P/3", "prompt": helper, "test": checked})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    wrong = prompt + "    return x * x\n"
+
+    def outcome(number: int, solution: str, base: str) -> TaskOutcome:
+        rounds = [{"solution": solution, "base": base}, {"solution": "", "base": "fail"}]
+        return TaskOutcome(f"P/{number}", (), passed=False, detail={"rounds": rounds})
+
+    given = (
+        outcome(0, wrong, "fail"),
+        outcome(1, prompt, "pass"),
+        outcome(2, "", "fail"),
+        outcome(3, wrong, "fail"),
+    )
+    tasks = failures(tmp_path / "rows.jsonl", {each.id: each for each in given})
+    assert [task.id for task in tasks] == ["P/0", "P/3"]
+    tasks = [proven(task, settings(), threading.Event()) for task in tasks]
+    right = fenced(prompt + "    return x + x\n")
+    done, engine = run(tasks, folder, right, right)
+    assert all(each.passed and each.outside for each in done)
+    assert "return x * x" in engine.asked[0][0][-1].content
 
 
 @pytest.fixture

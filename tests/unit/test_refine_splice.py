@@ -212,7 +212,9 @@ def test_a_selection_of_several_functions_is_replaced_by_theirs() -> None:
     text = "import math\n\ndef a():\n    return 1\n\ndef b():\n    return 2\n\ndef c():\n    return math.pi\n"
     reply = "import math\nimport re\n\ndef a():\n    return re.A\n\ndef b():\n    return 3\n\ndef c():\n    return 0\n"
     result = splice(Source(text), Region(3, 7), reply)
-    assert result.text == text.replace("math\n", "math\nimport re\n", 1).replace("1", "re.A").replace("2", "3")
+    assert result.text == text.replace("math\n", "math\nimport re\n", 1).replace("1", "re.A").replace(
+        "2", "3"
+    )
     assert result.imports == ("import re",)
 
 
