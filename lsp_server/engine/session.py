@@ -29,6 +29,8 @@ PREFILL_CHUNK = {"cpu": 64, "cuda": 512}
 slower and whole prompts hardly faster (measured)."""
 DRAFTS = 4
 """Drafts a pass where it was not measured (`tuning`)."""
+NUCLEUS = 256
+"""Likeliest tokens that are looked through first for those that may be drawn."""
 CACHE_BYTES = 1 << 30
 """Most memory for the caches of all conversations together, unless told otherwise."""
 
@@ -76,7 +78,7 @@ class Session:
         cache_bytes: what the caches of all conversations may take; None: `CACHE_BYTES`, or a quarter of what is
             free if that is less.
         reuse: keep the prefix that a prompt shares with a conversation before.
-        drafts: n-gram drafts verified in one pass when decoding greedily; 0 for none, as always where the folder says
+        drafts: n-gram drafts verified in one pass; 0 for none, as always where the folder says
             that old and new keys and values lie in buffers of their own (`shares_buffer`).
 
     Raises:
@@ -268,9 +270,10 @@ class Session:
     ) -> Iterator[int]:
         """Yield the reply's tokens.
 
-        A greedy pass computes the last token together with drafts of what comes next, and keeps those that it would
-        have chosen itself (Leviathan et al., 2023). No token is computed in a pass of its own, because the runtime's
-        attention rounds that otherwise: so a reply is the same, token for token, with drafts and without.
+        A pass computes the last token together with drafts of what comes next, and keeps those that it chooses itself
+        or, sampling, draws itself: they are drawn from what they would be drawn from without drafts (Leviathan et al.,
+        2023). No token is computed in a pass of its own, because the runtime's attention rounds that otherwise: so a
+        reply is the same, token for token, with drafts and without.
         """
         random = np.random.default_rng(sampling.seed)
         drafts: list[int] = []
@@ -295,8 +298,7 @@ class Session:
                 if token != draft:
                     break
             started = time.perf_counter()
-            if sampling.temperature <= 0:
-                drafts = written.tokens.drafts(min(self.drafts, limit - made - 1))
+            drafts = written.tokens.drafts(min(self.drafts, limit - made - 1))
             rows = self._pass(generator, written, drafts)
             usage.decode_seconds += time.perf_counter() - started
 
@@ -378,10 +380,16 @@ def sample(logits: np.ndarray[Any, Any], sampling: Sampling, random: np.random.G
         random: source of the draw.
     """
     scaled = logits.astype(np.float64) / sampling.temperature
-    order = np.argsort(-scaled)
-    weights = np.exp(scaled[order] - scaled[order[0]])
+    weights = np.exp(scaled - scaled.max())
     weights /= weights.sum()
+    # The nucleus is mostly a few tokens, and to put a whole vocabulary in order takes more than twice as long.
+    some = min(NUCLEUS, len(weights) - 1)
+    order = np.argpartition(-weights, some)[:some]
+    if weights[order].sum() < sampling.top_p:
+        order = np.arange(len(weights))
+    order = order[np.argsort(-weights[order])]
+    reached = np.cumsum(weights[order])
     # Keep the smallest set that reaches top_p: everything before the sum first gets there, and that one.
-    nucleus = int(np.searchsorted(np.cumsum(weights), sampling.top_p)) + 1
-    weights = weights[:nucleus] / weights[:nucleus].sum()
-    return int(order[random.choice(len(weights), p=weights)])
+    nucleus = int(np.searchsorted(reached, sampling.top_p)) + 1
+    kept = weights[order[:nucleus]]
+    return int(order[random.choice(len(kept), p=kept / kept.sum())])

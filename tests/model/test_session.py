@@ -56,6 +56,14 @@ def test_greedy_is_the_same_with_and_without_reuse_and_speculation(session: Sess
         assert reply(session, *messages)[0] == reply(plain, *messages)[0]
 
 
+def test_sampled_is_the_same_with_and_without_speculation(session: Session, plain: Session) -> None:
+    """A draft is kept only where it is what would have been drawn, from the same draws."""
+    for seed in range(3):
+        warm = Sampling(temperature=0.8, top_p=0.95, seed=seed, max_tokens=48)
+        drafted, alone = (reply(each, ASK, sampling=warm) for each in (session, plain))
+        assert drafted[0] == alone[0]
+
+
 def test_a_shared_prefix_is_not_computed_again(session: Session) -> None:
     _, first = reply(session, ASK)
     _, second = reply(session, ASK, ANSWER, AGAIN)

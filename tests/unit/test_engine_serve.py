@@ -317,6 +317,18 @@ def test_sampling_keeps_to_the_nucleus_and_to_its_seed() -> None:
     assert sample(logits, Sampling(1.0, 0.0), np.random.default_rng(1)) == 0
 
 
+def test_a_wide_nucleus_is_drawn_from_as_a_narrow_one() -> None:
+    """By shares of a thousand draws, of more tokens than are looked through first."""
+    import numpy as np
+
+    random = np.random.default_rng(2)
+    drawn = [sample(np.zeros(2000, dtype=np.float32), Sampling(1.0, 0.9), random) for _ in range(1000)]
+    assert len(set(drawn)) > 600
+    logits = np.where(np.arange(2000) % 2, 0.0, -50.0).astype(np.float32)
+    drawn = [sample(logits, Sampling(1.0, 0.9), random) for _ in range(1000)]
+    assert all(token % 2 for token in drawn) and len(set(drawn)) > 450
+
+
 def test_content_in_parts_is_joined() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     parsed = wire.parse({"messages": [{"role": "developer", "content": parts}]}, 5)
