@@ -90,6 +90,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     )
     options.model = options.model or ("" if options.endpoint else DEFAULT)
     problems = _problems(plan, options, console)
+    if problems is None:
+        return 0
     chosen = problems.chosen(options.only, options.limit)
     if options.dry_run:
         _show_plan(console, plan, chosen, options)
@@ -100,12 +102,20 @@ def _benchmark(options: argparse.Namespace) -> int:
     return _run(console, plan, chosen, manifest, folder, options)
 
 
-def _problems(plan: Plan, options: argparse.Namespace, console: Console) -> Problems:
+def _problems(plan: Plan, options: argparse.Namespace, console: Console) -> Problems | None:
+    """Return what the run is of; None where a dry run would have to download it."""
     from lsp_server.evaluation import problems
     from lsp_server.models import store
 
     downloads = store.home() / "evaluations" / "data"
     file = problems.data_file(plan.dataset, options.data, downloads)
+    if file is None and options.dry_run:
+        console.print(
+            f"Would download {problems.PUBLISHED[plan.dataset]}; name a file with --data to see what would be run.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return None
     if file is None:
         with console.status(f"Downloading {problems.PUBLISHED[plan.dataset]}…"):
             file = problems.download(plan.dataset, downloads)

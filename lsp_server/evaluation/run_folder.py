@@ -59,7 +59,9 @@ class RunFolder:
                 f"{path} holds another run, which differs in {', '.join(differs)}: "
                 "choose another folder (--output), or delete it."
             )
-        return cls(path, wanted)
+        folder = cls(path, wanted)
+        folder._drop_unfinished()
+        return folder
 
     @classmethod
     def _made(cls, path: Path, manifest: dict[str, Any]) -> RunFolder:
@@ -119,6 +121,24 @@ class RunFolder:
         if conversation:
             self._append(CONVERSATIONS, {"id": outcome.id, "messages": conversation})
         self._append(OUTCOMES, row)
+
+    def _drop_unfinished(self) -> None:
+        """Drop conversations of tasks without an outcome: a run was killed between the two, and will write them anew."""
+        file = self.path / CONVERSATIONS
+        if not file.is_file():
+            return
+        rows: dict[str, bytes] = {}
+        finished = self.outcomes()
+        try:
+            for line in file.read_bytes().split(b"\n")[:-1]:
+                id = json.loads(line)["id"]
+                if id in finished:
+                    rows[id] = line  # of a task that was tried again, the last
+        except (ValueError, TypeError, KeyError) as error:
+            raise EvaluationError(f"{file} is damaged: choose another folder (--output).") from error
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(b"".join(line + b"\n" for line in rows.values()))
+        partial.replace(file)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.path / name

@@ -212,6 +212,17 @@ def test_a_dry_run_asks_nobody(tmp_path: Path, model: Endpoint) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_downloads_nothing(
+    tmp_path: Path, model: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCI_COMPANION_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HUMANEVAL_OVERRIDE_PATH", raising=False)
+    done = run(tmp_path, "humaneval+", "--dry-run", model=model)
+    assert done.returncode == 0, done.stderr
+    assert "Would download https://" in done.stdout and "--data" in done.stdout
+    assert not list(tmp_path.rglob("*.gz"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

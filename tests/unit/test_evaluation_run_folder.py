@@ -55,6 +55,15 @@ def test_an_outcome_is_the_same_after_it_was_written(run: RunFolder) -> None:
     )
 
 
+def test_a_run_killed_between_conversation_and_outcome_leaves_no_conversation_twice(run: RunFolder) -> None:
+    run.add(OUTCOME)
+    kept = (run.path / CONVERSATIONS).read_bytes()
+    for killed in (kept.replace(OUTCOME.id.encode(), b"another"), kept[:-5]):
+        (run.path / CONVERSATIONS).write_bytes(kept + killed)
+        RunFolder.begin(run.path, run.manifest)
+        assert (run.path / CONVERSATIONS).read_bytes() == kept
+
+
 def test_conversations_have_code_feedbacks_form(run: RunFolder) -> None:
     run.add(OUTCOME)
     (line,) = (run.path / CONVERSATIONS).read_text("utf-8").splitlines()
