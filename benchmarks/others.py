@@ -50,6 +50,8 @@ AIDER_OPTIONS = (
     "--yes-always --no-git --no-gitignore --no-suggest-shell-commands --map-tokens 0 --edit-format whole "
     "--auto-test"
 )
+TESTS_SECONDS = 20
+"""For aider's runs of the tests, which it would wait for without end; our runner has a limit of 10 for each test."""
 SAID = 1500
 """Characters of pytest's output that the plain question shows."""
 
@@ -92,7 +94,7 @@ def main() -> int:
     parser.add_argument("--interpreter", type=Path, default=Path(sys.executable), help="a Python with pytest")
     parser.add_argument("--results", type=Path, required=True, help="a file; what is in it is not run again")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="only the first N tasks")
-    parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for one task")
+    parser.add_argument("--time-limit", type=float, default=120.0, help="seconds for one task")
     options = parser.parse_args()
     # Absolute, and not resolved: an environment's python is a link that knows where it lies.
     python, aider_python = (str(path.absolute()) for path in (options.interpreter, options.aider_python))
@@ -136,7 +138,8 @@ def aider(task: RepairTask, setting: Setting) -> Result:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as home:
         project = Path(folder)
         lay_out(task, project)
-        tests = shlex.join([setting.interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *task.tests])
+        pytest = [setting.interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *task.tests]
+        tests = shlex.join(["timeout", "--kill-after=1", str(TESTS_SECONDS), *pytest])
         command = [setting.aider, "-m", "aider", *AIDER_OPTIONS.split(), "--test-cmd", tests]
         command += [
             "--model",
