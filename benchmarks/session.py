@@ -1,9 +1,11 @@
-"""What do prefix reuse and n-gram speculation each give on repair conversations?
+"""What do prefix reuse and n-gram speculation each give on repair conversations, and on samples of one prompt?
 
 Two-round repairs of QuixBugs files on one loaded model, every variant in turn on each task, so that a busy machine slows
-all of them alike. Printed are medians, and the ratio of each variant to the one without reuse and speculation.
+all of them alike; then samples of each file's question, in turn too: one after the other from one cached prompt, without
+and with drafts, and all at once in one batch of the runtime's, which computes the prompt for each of them. Printed are
+medians, and the ratio of each variant to the first.
 
-    python benchmarks/session.py --data quixbugs.jsonl [--tasks 5]
+    python benchmarks/session.py --data quixbugs.jsonl [--tasks 5] [--samples 6]
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 from engine import FAILURE, question_of
 
 from lsp_server.engine.protocol import Message, Sampling
-from lsp_server.engine.session import Session, Usage
+from lsp_server.engine.session import Session, Usage, sample
 from lsp_server.engine.tokenizer import ChatTokenizer
 from lsp_server.models import catalog, store
 
@@ -40,6 +43,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="quixbugs.jsonl")
     parser.add_argument("--tasks", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=6, help="of one prompt")
     parser.add_argument("--max-tokens", type=int, default=192, help="of each reply")
     parser.add_argument("--model", default=catalog.DEFAULT)
     options = parser.parse_args()
@@ -51,10 +55,11 @@ def main() -> int:
         name: Session(form.path, tokenizer, 4096, reuse=reuse, drafts=drafts)
         for name, (reuse, drafts) in VARIANTS.items()
     }
+    questions = [question_of(json.loads(line)) for line in options.data.read_text().splitlines()]
     taken: dict[str, list[tuple[float, Usage, Usage]]] = {name: [] for name in VARIANTS}
-    for line in options.data.read_text().splitlines()[: options.tasks]:
+    for question in questions[: options.tasks]:
         for name, session in sessions.items():
-            taken[name].append(_repair(session, question_of(json.loads(line)), options.max_tokens))
+            taken[name].append(_repair(session, question, options.max_tokens))
         print(".", end="", flush=True)
     print(f"\n{'':20}{'two rounds':>12}{'ratio':>8}{'prefill 2':>12}{'decode tok/s':>14}")
     base = statistics.median(each[0] for each in taken["neither"])
@@ -66,7 +71,55 @@ def main() -> int:
             for each in rows
         )
         print(f"{name:20}{whole:>10.2f} s{f'x {base / whole:.2f}':>8}{second:>10.2f} s{decode:>14.1f}")
+    _samples(sessions, questions[: options.tasks], options)
     return 0
+
+
+def _samples(sessions: dict[str, Session], questions: list[str], options: argparse.Namespace) -> None:
+    """Print what so many samples of one prompt take in each way; the same seeds in all of them."""
+    wanted = [
+        Sampling(temperature=0.8, top_p=0.95, seed=seed, max_tokens=options.max_tokens)
+        for seed in range(options.samples)
+    ]
+    ways = {
+        "one after the other": lambda prompt: _in_turn(sessions["reuse"], prompt, wanted),
+        "the same, 7 drafts": lambda prompt: _in_turn(sessions["reuse, 7 drafts"], prompt, wanted),
+        "in one batch": lambda prompt: _at_once(sessions["neither"], prompt, wanted),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for question in questions:
+        prompt = sessions["neither"].encode([Message("user", question)])
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way(prompt)
+            seconds[name].append(time.perf_counter() - began)
+        print(".", end="", flush=True)
+    print(f"\n{f'{options.samples} samples of a prompt':24}{'seconds':>10}{'ratio':>8}")
+    base = statistics.median(next(iter(seconds.values())))
+    for name, found in seconds.items():
+        whole = statistics.median(found)
+        print(f"{name:24}{whole:>10.2f}{f'x {base / whole:.2f}':>8}")
+
+
+def _in_turn(session: Session, prompt: list[int], wanted: list[Sampling]) -> None:
+    for sampling in wanted:
+        list(session.complete(prompt, sampling, (), threading.Event(), Usage()))
+
+
+def _at_once(session: Session, prompt: list[int], wanted: list[Sampling]) -> None:
+    """Decode a batch until each of its replies has ended; those that have go along meanwhile."""
+    generator = session.new_generator(len(prompt) + wanted[0].max_tokens, len(wanted))
+    draws = [np.random.default_rng(sampling.seed) for sampling in wanted]
+    ended = [False] * len(wanted)
+    step = np.tile(np.asarray(prompt, dtype=np.int32), (len(wanted), 1))
+    for _ in range(wanted[0].max_tokens):
+        generator.append_tokens(step)
+        rows = np.asarray(generator.get_logits()).reshape(len(wanted), -1)
+        tokens = [sample(*each) for each in zip(rows, wanted, draws, strict=True)]
+        ended = [done or token in session.stop_ids for done, token in zip(ended, tokens, strict=True)]
+        if all(ended):
+            return
+        step = np.asarray(tokens, dtype=np.int32).reshape(-1, 1)
 
 
 def _repair(session: Session, question: str, max_tokens: int) -> tuple[float, Usage, Usage]:

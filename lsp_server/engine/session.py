@@ -114,7 +114,8 @@ class Session:
         self.context = min(context, settings["context_length"])
         self.device = str(self._model.device_type).lower()
         stop = settings["eos_token_id"]
-        self._stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
+        self.stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
+        """Tokens that end a reply."""
         self._chunk = PREFILL_CHUNK.get(self.device, PREFILL_CHUNK["cpu"])
         self.drafts = drafts if self.shares_buffer else 0
         if cache_bytes is None:
@@ -253,10 +254,10 @@ class Session:
             begin = end
         return len(ids)
 
-    def new_generator(self, capacity: int) -> Any:
-        """Make a generator of the runtime for so many tokens."""
+    def new_generator(self, capacity: int, batch: int = 1) -> Any:
+        """Make a generator of the runtime for so many tokens of so many sequences."""
         parameters = onnxruntime_genai.GeneratorParams(self._model)
-        parameters.set_search_options(max_length=capacity, do_sample=False)
+        parameters.set_search_options(max_length=capacity, batch_size=batch, do_sample=False)
         return onnxruntime_genai.Generator(self._model, parameters)
 
     def _tokens(
@@ -281,7 +282,7 @@ class Session:
         while True:
             for draft, row in zip([*drafts, None], rows, strict=True):
                 token = int(row.argmax()) if sampling.temperature <= 0 else sample(row, sampling, random)
-                if token in self._stop_ids:
+                if token in self.stop_ids:
                     return
                 written.tokens.append(token)
                 made += 1

@@ -200,17 +200,19 @@ def locate_generate(
     document = request.snapshot.document(request.path)
     source = Source(document.text)
     region = region_to_generate(source, request)
-    definition = source.at(region) if region.name else None
+    target = source.at(region) if region.name else None
+    targets = [target] if target is not None else _within(source, region)
     uncollected = frozenset(
         e.path for e in baseline.collection_errors if is_test_file(e.path) and str(e.path) in tests
     )
     wanted = frozenset[str]()
-    if definition is not None and tests:
+    if tests:
         failing = baseline.failed - traced.passed
-        wanted = _executing(traced, failing, request.path, definition)
+        for each in targets:
+            wanted |= _executing(traced, failing, request.path, each)
         wanted |= _unknown(traced, failing) if wanted else frozenset()
         # A test that fails in another stub as well cannot pass yet: it is left out if there are others.
-        others = [d for d in source.definitions if d.is_stub and d.kind == "function" and d != definition]
+        others = [d for d in source.definitions if d.is_stub and d.kind == "function" and d not in targets]
         alone = wanted - frozenset().union(
             *(_executing(traced, wanted, request.path, other) for other in others)
         )
@@ -224,6 +226,15 @@ def locate_generate(
         wanted=Wanted(wanted, uncollected),
         instruction=request.instruction,
     )
+
+
+def _within(source: Source, region: Region) -> list[Definition]:
+    """Return the functions that a region of plain lines holds whole."""
+    return [
+        d
+        for d in source.definitions
+        if d.kind == "function" and region.start <= d.start and d.end <= region.end
+    ]
 
 
 def locate_complaint(request: ComplaintRequest, tests: tuple[str, ...]) -> Task:

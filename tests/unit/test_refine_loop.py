@@ -557,6 +557,17 @@ def test_code_without_tests_that_does_not_import(project: Callable[..., Path]) -
     assert [r.verdict.kind for r in proposal.rounds] == [VerdictKind.REJECTED, VerdictKind.UNTESTED]
 
 
+def test_a_selection_of_several_functions_is_written_anew(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC + "\n\ndef last():\n    return 0\n", test_calc=TEST_CALC)
+    both = CALC.replace("a - b", "sum((a, b))").replace("2 * a", "a + a")
+    proposal, engine = generate(
+        folder, "calc.py", 1, fenced(both), end_line=6, instruction="Use sum, and no products."
+    )
+    assert proposal.verified
+    assert proposal.new_text == both + "\n\ndef last():\n    return 0\n"
+    assert "The lines to replace:" in last_turn(engine).content
+
+
 def test_a_selection_inside_a_function_is_that_function(project: Callable[..., Path]) -> None:
     folder = project(calc=CALC, test_calc=TEST_CALC)
     proposal, engine = generate(
