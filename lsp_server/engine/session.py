@@ -254,10 +254,10 @@ class Session:
             begin = end
         return len(ids)
 
-    def new_generator(self, capacity: int, batch: int = 1) -> Any:
-        """Make a generator of the runtime for so many tokens of so many sequences."""
+    def new_generator(self, capacity: int) -> Any:
+        """Make a generator of the runtime for so many tokens."""
         parameters = onnxruntime_genai.GeneratorParams(self._model)
-        parameters.set_search_options(max_length=capacity, batch_size=batch, do_sample=False)
+        parameters.set_search_options(max_length=capacity, do_sample=False)
         return onnxruntime_genai.Generator(self._model, parameters)
 
     def _tokens(
