@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from lsp_server import comparison_commands, repair_commands
 from lsp_server.interrupt import cancel_on_interrupt
-from lsp_server.settings_options import add_model_options
+from lsp_server.settings_options import add_model_options, at_least
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
+    from lsp_server.engine.client import HttpEngine
+    from lsp_server.engine.supervise import LocalEngine
     from lsp_server.evaluation.benchmark import Plan
     from lsp_server.evaluation.problems import Problem, Problems
     from lsp_server.evaluation.run_folder import RunFolder
@@ -57,6 +59,13 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="a run that is there goes on; in the data folder if not given",
+    )
+    command.add_argument(
+        "--jobs",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="problems at once, where the endpoint gains by it",
     )
     command.add_argument("--dry-run", action="store_true", help="say what would be run, and run nothing")
 
@@ -171,11 +180,14 @@ def _run(
 
     token = os.environ.get("OCI_ENDPOINT_TOKEN", "")
     settings = Settings(model=options.model, endpoint=options.endpoint, endpointToken=token)
-    engine = choose_engine(settings, say)
-    author = None
-    if plan.feedback in ("human", "oracle"):
-        author_token = os.environ.get("OCI_AUTHOR_TOKEN", "")
-        author = HttpEngine(options.author_endpoint, author_token, options.author_model)
+    author_token = os.environ.get("OCI_AUTHOR_TOKEN", "")
+
+    def engine() -> HttpEngine | LocalEngine:
+        return choose_engine(settings, say)
+
+    def author() -> HttpEngine:
+        return HttpEngine(options.author_endpoint, author_token, options.author_model)
+
     folder = RunFolder.begin(path, manifest)
     with console.status("Preparing EvalPlus…") as status:
         scorer = Scorer.prepare(plan.dataset, say, cancel, options.sandbox)
@@ -188,7 +200,10 @@ def _run(
     with task_progress(console) as bar:
         task = bar.add_task(plan.benchmark, total=len(chosen))
         bar.advance(task, sum(each.id in done for each in chosen))
-        for outcome in benchmark.run(plan, chosen, folder, engine, author, scorer, cancel):
+        has_author = plan.feedback in ("human", "oracle")
+        for outcome in benchmark.run(
+            plan, chosen, folder, engine, author if has_author else None, scorer, cancel, options.jobs
+        ):
             rounds = "" if len(outcome.attempts) == 1 else f" in {len(outcome.attempts)} rounds"
             verdict = "[green]passed[/]" if outcome.passed_plus else "[red]failed[/]"
             if outcome.passed and not outcome.passed_plus:

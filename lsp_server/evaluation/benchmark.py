@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -16,6 +17,7 @@ from lsp_server.evaluation.outcome import Attempt, TaskOutcome
 from lsp_server.evaluation.problems import Dataset, Problem
 from lsp_server.evaluation.run_folder import RunFolder
 from lsp_server.evaluation.scoring import Score, Scorer, Version
+from lsp_server.evaluation.workers import work_on
 
 Feedback = Literal["none", "execution", "human", "oracle"]
 
@@ -44,10 +46,11 @@ def run(
     plan: Plan,
     problems: Sequence[Problem],
     folder: RunFolder,
-    engine: CostingEngine,
-    author: Engine | None,
+    engine: Callable[[], CostingEngine],
+    author: Callable[[], Engine] | None,
     scorer: Scorer,
     cancel: threading.Event,
+    jobs: int = 1,
 ) -> Iterator[TaskOutcome]:
     """Work on the problems that the folder has no outcome of, and yield what comes of each once it is written down.
 
@@ -55,24 +58,28 @@ def run(
         plan: what is done.
         problems: in the order in which they are worked on; the scorer knows what they should return.
         folder: where outcomes are kept.
-        engine: the model that is measured.
-        author: who writes the feedback of `human` and `oracle`.
+        engine: makes the model that is measured, one for each problem.
+        author: makes who writes the feedback of `human` and `oracle`.
         scorer: EvalPlus.
         cancel: ends it; what was begun is dropped.
+        jobs: problems at once; the limits of EvalPlus are times by the clock.
 
     Raises:
         EngineError: a model does not answer.
         EvaluationError, RunnerError: a solution cannot be scored.
     """
     done = folder.outcomes()
-    for problem in problems:
-        if problem.id in done:
-            continue
-        outcome = solve(plan, problem, engine, author, scorer, cancel)
-        if cancel.is_set():
-            return
-        folder.add(outcome)
-        yield outcome
+
+    def work(problem: Problem) -> TaskOutcome:
+        return solve(plan, problem, engine(), author() if author else None, scorer, cancel)
+
+    left = (each for each in problems if each.id not in done)
+    with closing(work_on(left, work, jobs, cancel)) as outcomes:
+        for outcome in outcomes:
+            if cancel.is_set():
+                return
+            folder.add(outcome)
+            yield outcome
 
 
 def solve(
@@ -83,7 +90,7 @@ def solve(
     scorer: Scorer,
     cancel: threading.Event,
 ) -> TaskOutcome:
-    """Work on one problem; the arguments and errors are those of `run`."""
+    """Work on one problem; the arguments and errors are those of `run`, with an engine and an author themselves."""
     metered, began = MeteredEngine(engine), time.monotonic()
     dialogue = begin(plan.prompts, plan.dataset, problem)
     attempts: list[Attempt] = []

@@ -6,8 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ from lsp_server.evaluation.meter import CostingEngine, MeteredEngine
 from lsp_server.evaluation.outcome import Attempt, TaskOutcome
 from lsp_server.evaluation.run_folder import EvaluationError, RunFolder
 from lsp_server.evaluation.tasks import NoTask, RepairTask, lay_out
+from lsp_server.evaluation.workers import work_on
 from lsp_server.features.work import loop_options, test_request
 from lsp_server.refine.events import Event, RoundDone
 from lsp_server.refine.loop import STRATEGY, Cancelled, NothingToFix, Strategy, refine
@@ -63,24 +63,15 @@ def run_tasks(
             when it is called again.
     """
     tried = folder.tried()
-    left = iter([task for task in tasks if task.id not in tried])
-    running: set[Future[TaskOutcome]] = set()
-    with ThreadPoolExecutor(jobs, thread_name_prefix="repair") as pool:
-        try:
-            while True:
-                while len(running) < jobs and (task := next(left, None)) is not None:
-                    running.add(pool.submit(_attempt, task, settings, engine(), cancel, seed, strategy))
-                if not running:
-                    return
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                # What has come to its end is kept, whatever became of the others.
-                for each in sorted(ended, key=lambda each: each.exception() is not None):
-                    outcome = each.result()
-                    folder.add(outcome)
-                    show(outcome)
-        except BaseException:
-            cancel.set()  # for those that still run
-            raise
+
+    def work(task: RepairTask) -> TaskOutcome:
+        return _attempt(task, settings, engine(), cancel, seed, strategy)
+
+    left = (task for task in tasks if task.id not in tried)
+    with closing(work_on(left, work, jobs, cancel)) as outcomes:
+        for outcome in outcomes:
+            folder.add(outcome)
+            show(outcome)
 
 
 def proven(task: RepairTask, settings: Settings, cancel: threading.Event) -> RepairTask:

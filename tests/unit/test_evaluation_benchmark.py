@@ -123,6 +123,21 @@ def test_what_was_begun_when_it_was_stopped_is_dropped(tmp_path: Path) -> None:
     folder = RunFolder.begin(tmp_path / "run", {})
     second = Problem("Tiny/2", "", "add", "", b"")
     cancel, engine, scorer = threading.Event(), Replies(cancel_at=2), Scores(GOOD, GOOD)
-    done = list(run(plan(), [PROBLEM, second], folder, engine, None, scorer, cancel))  # type: ignore[arg-type]
+    done = list(run(plan(), [PROBLEM, second], folder, lambda: engine, None, scorer, cancel))  # type: ignore[arg-type]
     assert [each.id for each in done] == ["Tiny/1"]
     assert list(folder.outcomes()) == ["Tiny/1"]
+
+
+def test_several_problems_at_once(tmp_path: Path) -> None:
+    """Both replies are waited for together: neither comes before both were asked for."""
+    both = threading.Barrier(2, timeout=60)
+
+    class Waiting(Replies):
+        def stream(self, *arguments: Any) -> Iterator[str]:
+            both.wait()
+            yield from super().stream(*arguments)
+
+    problems = [PROBLEM, Problem("Tiny/2", "", "add", "", b"")]
+    folder, scorer, cancel = RunFolder.begin(tmp_path / "run", {}), Scores(GOOD, GOOD), threading.Event()
+    done = list(run(plan(), problems, folder, Waiting, None, scorer, cancel, jobs=2))  # type: ignore[arg-type]
+    assert {each.id for each in done} == {"Tiny/1", "Tiny/2"} and not cancel.is_set()
