@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -368,6 +368,20 @@ class _Key:
     import_folders: tuple[PurePosixPath, ...]
 
 
+@dataclass
+class _Used:
+    """A process that a run has just given back, and that has to be cleaned before the next."""
+
+    served: WarmProcess
+    renew: Callable[[], None]
+    """Starts another in its place."""
+    preload: list[str]
+    """What it should load besides."""
+    claimed: bool = False
+    """Whether somebody is at it."""
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 class WarmProcesses:
     """The processes of some projects, started in the background after the first run of each.
 
@@ -380,9 +394,12 @@ class WarmProcesses:
         self._most, self._idle_seconds = most, idle_seconds
         self._lock = threading.Lock()
         self._idle: dict[_Key, tuple[WarmProcess, float]] = {}
+        self._used: dict[_Key, _Used] = {}
         self._unfit: dict[_Key, tuple[Any, float]] = {}
         self._starting: set[_Key] = set()
         self._learned: dict[_Key, dict[str, None]] = {}
+        self._to_do = 0
+        """Tasks that the worker has not done yet."""
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
         self._closed = False
@@ -393,6 +410,11 @@ class WarmProcesses:
         """Return a process to fork for a request, until it is given back by `note`; None: there is none now."""
         if (key := _key(request, interpreter, isolation)) is None:
             return None
+        with self._lock:
+            used = self._used.get(key)
+        if used is not None:
+            self._clean(key, used)
+            used.done.wait(_ANSWER_SECONDS)
         with self._lock:
             found, _ = self._idle.pop(key, (None, 0.0))
         if found is None:
@@ -415,6 +437,8 @@ class WarmProcesses:
     ) -> None:
         """Learn from a run, take its process back, and start one in the background where there was none.
 
+        What the run has written is dropped in the background, too: by the next one of its kind, if that comes first.
+
         Args:
             request: what was run.
             interpreter: the user's.
@@ -430,22 +454,25 @@ class WarmProcesses:
             learned = self._learned.setdefault(key, {})
             learned.update(dict.fromkeys(imported))
             names = list(learned)
+
+        def start() -> None:
+            self._start(key, request, interpreter, bwrap, names)
+
         if served is None:
-            self._start(key, request, interpreter, bwrap, names)
-        elif not served.healthy or not served.clean():
+            start()
+        elif not served.healthy:
             self._later(served.close)
-            self._start(key, request, interpreter, bwrap, names)
-        elif new := [name for name in names if name not in served.preloaded]:
-            self._later(lambda: self._preload(key, served, new))
+            start()
         else:
-            self._keep(key, served)
+            used = _Used(served, start, [name for name in names if name not in served.preloaded])
+            with self._lock:
+                self._used[key] = used
+            self._later(lambda: self._clean(key, used))
 
     def settle(self) -> None:
-        """Wait until what was begun in the background is done."""
-        done = threading.Event()
-        self._later(done.set)
-        while not self._closed and not done.wait(0.05):
-            pass
+        """Wait until what was begun in the background is done, and what that has begun."""
+        while self._to_do and not self._closed:
+            time.sleep(0.01)
 
     def discard(self, served: WarmProcess) -> None:
         """Take a process back that is not to be used again."""
@@ -460,6 +487,28 @@ class WarmProcesses:
             self._tasks.put(None)
             worker.join()
 
+    def _clean(self, key: _Key, used: _Used) -> None:
+        """Make a process that was used fit for the next run, if nobody does it already."""
+        with self._lock:
+            if used.claimed:
+                return
+            used.claimed = True
+        served = used.served
+        try:
+            clean = served.clean()
+            with self._lock:
+                if self._used.get(key) is used:
+                    del self._used[key]
+            if not clean:
+                self._later(served.close)
+                used.renew()
+            elif used.preload:
+                self._later(lambda: self._preload(key, served, used.preload))
+            else:
+                self._keep(key, served)
+        finally:
+            used.done.set()
+
     def _start(
         self, key: _Key, request: TestRequest, interpreter: Interpreter, bwrap: Path, names: list[str]
     ) -> None:
@@ -468,7 +517,7 @@ class WarmProcesses:
             known, since = self._unfit.get(key, (None, 0.0))
             if known == state and time.monotonic() - since < self._idle_seconds:
                 return
-            if key in self._starting or key in self._idle:
+            if key in self._starting or key in self._idle or key in self._used:
                 return
             self._starting.add(key)
 
@@ -514,6 +563,7 @@ class WarmProcesses:
             if self._worker is None and not self._closed:
                 self._worker = threading.Thread(target=self._work, name="warm test processes", daemon=True)
                 self._worker.start()
+            self._to_do += 1
         self._tasks.put(task)
 
     def _work(self) -> None:
@@ -529,6 +579,9 @@ class WarmProcesses:
                 task()
             except Exception:
                 log.exception("a warm test process could not be kept")
+            finally:
+                with self._lock:
+                    self._to_do -= 1
         self._expire(float("inf"))
 
     def _expire(self, before: float) -> None:

@@ -136,7 +136,9 @@ def below_tmp(request: TestRequest, interpreter: Interpreter) -> list[str]:
     if request.workspace != workspace:
         shown.append(request.workspace)
     kept = [path for path in shown if path.is_relative_to("/tmp") and not path.is_relative_to(workspace)]
-    return [str(path) for path in dict.fromkeys(kept)]
+    # What lies in another of them comes with it.
+    outermost = [path for path in kept if not any(other in path.parents for other in kept)]
+    return [str(path) for path in dict.fromkeys(outermost)]
 
 
 def _links(executable: Path) -> Iterator[Path]:

@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -237,6 +239,32 @@ def test_the_disk_is_seen_as_it_is_now(tmp_path: Path, warm: WarmProcesses) -> N
     project.write("added.py", "")
     project.write("test_v.py", "def test_added(): import added\n")
     assert forked(project, warm, "test_v.py").passed == {"test_v.py::test_added"}
+
+
+def test_runs_that_follow_each_other_at_once_are_forked_and_have_nothing_of_each_other(
+    tmp_path: Path, warm: WarmProcesses
+) -> None:
+    """What a run has written is dropped in the background: the next one waits for that, or does it."""
+    writes = "import pathlib\n\ndef test_w():\n    assert not pathlib.Path('left').exists()\n    open('left', 'w')\n"
+    project = Project(tmp_path, {"test_w.py": writes})
+    prepared(project, warm, "test_w.py")
+    forked(project, warm, "test_w.py")
+    for _ in range(5):
+        report = project.run("test_w.py", warm=warm)
+        assert report.warm and report.passed
+
+
+def test_an_environment_below_tmp_can_be_forked(tmp_path: Path, warm: WarmProcesses) -> None:
+    """Its `python` is a link in a folder that is shown as a whole."""
+    assert tmp_path.is_relative_to("/tmp")
+    venv.create(tmp_path / "env", symlinks=True, with_pip=False)
+    [packages] = (tmp_path / "env").glob("lib/*/site-packages")
+    (packages / "pytest.pth").write_text(sysconfig.get_path("purelib"))
+    project = Project(tmp_path / "project", {"test_t.py": "def test_t(): pass\n"})
+    python = {"interpreter": tmp_path / "env" / "bin" / "python"}
+    assert project.run("test_t.py", warm=warm, readable=(Path(sys.prefix),), **python).passed
+    warm.settle()
+    assert forked(project, warm, "test_t.py", readable=(Path(sys.prefix),), **python).passed
 
 
 @pytest.mark.parametrize("changed", ["conftest.py", "helper.py", "tests/conftest.py", "pytest.ini"])
