@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import queue
+import select
 import socket
 import subprocess
 import sys
@@ -70,6 +71,7 @@ class WarmProcess:
         self.preloaded = set(preload)
         self.healthy = True
         """Whether nothing of the last run is left in it."""
+        self._forked_ahead = False
         self._control, theirs = socket.socketpair()
         self._control.settimeout(_START_SECONDS)
         self._said = b""
@@ -106,6 +108,7 @@ class WarmProcess:
                 raise Unfit("what it loads was changed meanwhile")
             self.read |= self._loaded
             self._state = self._seen()
+            self.fork_ahead()
         except BaseException:
             self.close()
             raise
@@ -179,6 +182,7 @@ class WarmProcess:
                     "protected": sorted(map(str, protected)),
                 }
             )
+            failure = failure or self._lost_child()
             if not failure:
                 attached = array.array("i", [*pipes, output_write])
                 text = (json.dumps(order) + "\n").encode()
@@ -192,6 +196,25 @@ class WarmProcess:
             os.close(output_write)
         return WarmRun(self, output_read, failure)
 
+    def fork_ahead(self) -> bool:
+        """Have the next run's child forked before it is known what that will be; return whether that can be had."""
+        try:
+            self._control.sendall(b'{"fork": true}\n')
+        except OSError:
+            return False
+        self._forked_ahead = True
+        return True
+
+    def _lost_child(self) -> str:
+        """Return why the child that was forked ahead is not there any more; empty if it is, or none was."""
+        if not self._forked_ahead:
+            return ""
+        self._forked_ahead = False
+        if "forked" not in self._answer():
+            return "no child could be forked ahead"
+        ended = select.select([self._control], [], [], 0)[0] or self._said
+        return "the child that was forked ahead has ended" if ended else ""
+
     def preload(self, names: Sequence[str]) -> None:
         """Import modules, to be forked with.
 
@@ -199,6 +222,8 @@ class WarmProcess:
             Unfit: it cannot be forked any more.
         """
         self.preloaded |= set(names)
+        if lost := self._lost_child():
+            raise Unfit(lost)
         self._control.settimeout(_START_SECONDS)
         try:
             self._control.sendall((json.dumps({"preload": list(names)}) + "\n").encode())
@@ -211,6 +236,7 @@ class WarmProcess:
             raise Unfit(said["unfit"])
         if set(descendants(self._process.pid)) != self._own:
             raise Unfit("a package starts other programs when it is imported")
+        self.fork_ahead()
 
     def close(self) -> None:
         """End it and everything in its sandbox."""
@@ -495,7 +521,7 @@ class WarmProcesses:
             used.claimed = True
         served = used.served
         try:
-            clean = served.clean()
+            clean = served.clean() and served.fork_ahead()
             with self._lock:
                 if self._used.get(key) is used:
                     del self._used[key]

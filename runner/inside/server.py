@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import pytest
 
@@ -28,6 +28,13 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
 _REFER, _SIGNALS = 1 << 13, 2
 _WRITABLE = ("/tmp", "/dev/shm")
+_PRELOAD = b'{"preload"'
+"""What an order that is for the server begins with."""
+_POPULATE_WRITE = 23
+"""MADV_POPULATE_WRITE of madvise, the same on all architectures."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MOST_COPIED = 256 << 20
+"""Bytes of a mapping; no Python objects live in larger ones."""
 
 
 def serve(order: dict[str, Any]) -> None:
@@ -94,12 +101,6 @@ class Server:
         """Answer the parent."""
         self._control.sendall((json.dumps(what) + "\n").encode())
 
-    def become_child(self) -> None:
-        """Let go of what is the server's."""
-        self._control.close()
-        os.setsid()  # what kills its process group kills its own
-        self._keep_out()
-
     def _landlock(self) -> int:
         """Return the version that the kernel has."""
         return int(self._libc.syscall(_CREATE_RULESET, None, 0, _VERSION))
@@ -123,7 +124,11 @@ class Server:
         os.close(ruleset)
 
     def _until_child(self, config: Any) -> tuple[dict[str, Any], list[int]]:
-        """Obey the parent; returns in the children only, with what each has to run and its descriptors."""
+        """Obey the parent; returns in the children only, with what each has to run and its descriptors.
+
+        A child is forked before there is something to run, and waits for that itself: what a fork costs, it has paid
+        by then.
+        """
         gc.collect()
         gc.freeze()  # so that collections in children do not touch, and copy, every page
         while True:
@@ -135,15 +140,61 @@ class Server:
                 continue
             sys.stdout.flush()
             sys.stderr.flush()
+            passed_on, pass_on = os.pipe()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of threads, which `_unfit` has looked at
                 child = os.fork()
             if child == 0:
-                return order, descriptors
+                os.close(passed_on)
+                return self._become_child(order, descriptors, pass_on)
+            os.close(pass_on)
             for each in descriptors:
                 os.close(each)
+            if "fork" in order:
+                self.say({"forked": True})
             status = os.waitpid(child, 0)[1]
-            self.say({"status": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)})
+            handed_over = os.read(passed_on, 1)
+            os.close(passed_on)
+            if not handed_over:
+                ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                self.say({"status": ended})
+
+    def _become_child(
+        self, order: dict[str, Any], descriptors: list[int], pass_on: int
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Let go of what is the server's; return what is to be run, once that is known, and its descriptors."""
+        os.setsid()  # what kills its process group kills its own
+        self._keep_out()
+        if "fork" in order:
+            self._own_memory()
+            if self._control.recv(len(_PRELOAD), socket.MSG_PEEK) == _PRELOAD:
+                os.write(pass_on, b"+")  # that is for the server
+                os._exit(0)
+            order, descriptors = self._hear()
+        os.close(pass_on)  # before any user's code, which could hand over nothing
+        self._control.close()
+        return order, descriptors
+
+    def _own_memory(self) -> None:
+        """Copy the pages that are shared with the server, as a run would have to one by one.
+
+        Only those that are in use: some libraries have gigabytes reserved. Kernels before Linux 5.14 cannot, and copy
+        while the tests run.
+        """
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            fields = [line.split(None, 2)[:2] for line in maps]
+        with open("/proc/self/pagemap", "rb") as pagemap:
+            for addresses, permissions in fields:
+                if not permissions.startswith("rw") or permissions[3] != "p":
+                    continue
+                begin, end = (int(each, 16) for each in addresses.split("-"))
+                if end - begin > _MOST_COPIED:
+                    continue
+                pagemap.seek(8 * (begin // _PAGE))
+                entries = array.array("Q", pagemap.read(8 * ((end - begin) // _PAGE)))
+                for first, last in _present(entries):
+                    start, size = begin + first * _PAGE, (last - first) * _PAGE
+                    self._libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _POPULATE_WRITE)
 
     def _hear(self) -> tuple[dict[str, Any], list[int]]:
         text, descriptors = b"", array.array("i")
@@ -250,7 +301,6 @@ class Run:
 
     def enter(self, session: Any) -> None:
         """Make of a copied session one of this run."""
-        self._server.become_child()
         os.chdir(self._order["workspace"])  # of this run, for it has been mounted anew
         config = session.config
         for each in _captures(config):
@@ -283,6 +333,19 @@ class Run:
         if self._channel is not None:
             self._channel.send("end", status=3, error=error)
         self._server.ending.exit()
+
+
+def _present(entries: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where runs of pages that are in memory begin, and where they end, by their entries in pagemap."""
+    first = None
+    for number, entry in enumerate(entries):
+        if entry >> 63:
+            first = number if first is None else first
+        elif first is not None:
+            yield first, number
+            first = None
+    if first is not None:
+        yield first, len(entries)
 
 
 def _only_blas() -> bool:

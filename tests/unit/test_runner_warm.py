@@ -21,6 +21,7 @@ import pytest
 
 from runner import interpreter
 from runner.report import Outcome, Report, Stop
+from runner.sandbox.limits import descendants
 from runner.warm import WarmProcesses
 from tests.unit.runner_project import Limits, Project, need_bubblewrap, only
 
@@ -252,6 +253,24 @@ def test_runs_that_follow_each_other_at_once_are_forked_and_have_nothing_of_each
     for _ in range(5):
         report = project.run("test_w.py", warm=warm)
         assert report.warm and report.passed
+
+
+def test_a_child_that_was_forked_ahead_and_has_ended_costs_no_verdict(
+    tmp_path: Path, warm: WarmProcesses
+) -> None:
+    """The kernel may end it for want of memory; the run then has a process of its own."""
+    project = Project(tmp_path, {"test_t.py": "def test_t(): pass\n"})
+    prepared(project, warm, "test_t.py")
+    forked(project, warm, "test_t.py")
+    [served] = (each for each, _ in warm._idle.values())
+    [ahead] = set(descendants(served.pid)) - served._own
+    os.kill(ahead, signal.SIGKILL)
+    while ahead in descendants(served.pid):
+        time.sleep(0.01)
+    report = project.run("test_t.py", warm=warm)
+    assert report.passed and report.stop is Stop.FINISHED and not report.warm
+    warm.settle()
+    assert forked(project, warm, "test_t.py").passed
 
 
 def test_an_environment_below_tmp_can_be_forked(tmp_path: Path, warm: WarmProcesses) -> None:
