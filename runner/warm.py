@@ -519,10 +519,13 @@ class WarmProcesses:
             if used.claimed:
                 return
             used.claimed = True
-        served = used.served
+        served, clean = used.served, False
         try:
             clean = served.clean() and served.fork_ahead()
-            with self._lock:
+        finally:
+            if clean and not used.preload:
+                self._keep(key, served)
+            with self._lock:  # kept before: who comes meanwhile finds it in one of the two
                 if self._used.get(key) is used:
                     del self._used[key]
             if not clean:
@@ -530,9 +533,6 @@ class WarmProcesses:
                 used.renew()
             elif used.preload:
                 self._later(lambda: self._preload(key, served, used.preload))
-            else:
-                self._keep(key, served)
-        finally:
             used.done.set()
 
     def _start(
