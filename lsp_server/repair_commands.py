@@ -77,6 +77,9 @@ def add(actions: Any) -> None:
             "--hide-tests", action="store_true", help="the model is not shown the failing tests' source"
         )
         command.add_argument(
+            "--reason", action="store_true", help="after a failure the model has to say first what is wrong"
+        )
+        command.add_argument(
             "--no-localisation",
             action="store_true",
             help="the model is not told which function has the bug, and writes the whole file",
@@ -288,7 +291,7 @@ def _strategy(options: argparse.Namespace) -> Strategy:
     from lsp_server.refine.feedback import Wording
     from lsp_server.refine.loop import Strategy
 
-    wording = Wording(options.feedback_form, not options.hide_tests)
+    wording = Wording(options.feedback_form, not options.hide_tests, options.reason)
     return Strategy(wording, not options.no_localisation, options.restart)
 
 

@@ -29,6 +29,8 @@ class Wording:
     too, the traceback."""
     show_tests: bool = True
     """Whether the failing tests' source is shown."""
+    reason: bool = False
+    """Whether a model whose reply has failed is asked to say what is wrong before it writes code again."""
 
 
 WORDING = Wording()

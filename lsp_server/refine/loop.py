@@ -126,8 +126,9 @@ def refine(
     task, baseline = work.prepare(request)
     listener(TargetFound(task))
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
-    first = prompt.first_turn(task, baseline, budget, options.strategy.wording)
-    return work.rounds(task, baseline, _Conversation(first, budget, prompt.same_code(task)))
+    wording = options.strategy.wording
+    first = prompt.first_turn(task, baseline, budget, wording)
+    return work.rounds(task, baseline, _Conversation(first, budget, prompt.same_code(task), wording))
 
 
 def refine_further(
@@ -163,7 +164,9 @@ def refine_further(
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
     words = prompt.after_words(task, done, request.feedback.strip())
     first = prompt.next_turn(done.asked, done.reply, words, done.asked[:1], budget)
-    conversation = _Conversation(first, budget, prompt.same_code_despite(request.feedback.strip()))
+    conversation = _Conversation(
+        first, budget, prompt.same_code_despite(request.feedback.strip()), options.strategy.wording
+    )
     conversation.tried |= {_identity(each.candidate) for each in earlier.rounds if each.candidate is not None}
     return work.rounds(task, baseline, conversation, earlier.rounds)
 
@@ -171,11 +174,12 @@ def refine_further(
 class _Conversation:
     """The messages so far, and the code that was already tried in them."""
 
-    def __init__(self, first: list[Message], budget: Budget, same_code: str) -> None:
-        """Take the messages that stay whatever follows, how long all may be, and what is said to the same code."""
+    def __init__(self, first: list[Message], budget: Budget, same_code: str, wording: Wording) -> None:
+        """Take the messages that stay whatever follows, how long all may be, what is said to the same code, and how."""
         self.first = first
         self.budget = budget
         self.same_code = same_code
+        self.wording = wording
         self.messages = first
         self.tried: set[str] = set()
         self.repeats = 0
@@ -187,7 +191,7 @@ class _Conversation:
             if restart and done.feedback in self.told:
                 self.messages = self.first
             elif done.report is None:
-                self.messages = prompt.ask_again(self.first, task, done.feedback)
+                self.messages = prompt.ask_again(self.first, task, done.feedback, self.wording)
             else:
                 self.messages = prompt.next_turn(
                     done.asked, done.reply, done.feedback, self.first, self.budget
@@ -399,7 +403,9 @@ class _Refinement:
         done = self._answered(task, baseline, conversation, conversation.messages, number, sampling)
         if done.repeated:
             self.listener(AskedAgain())
-            messages = prompt.ask_again(conversation.first, task, conversation.same_code)
+            messages = prompt.ask_again(
+                conversation.first, task, conversation.same_code, conversation.wording
+            )
             sampling = replace(SAMPLED, seed=self._next_seed())
             done = self._answered(task, baseline, conversation, messages, number, sampling)
         conversation.repeats += done.repeated

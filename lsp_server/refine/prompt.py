@@ -88,7 +88,7 @@ def after_failure(task: Task, report: Report, wording: Wording = WORDING) -> str
     The training data ends with the result; a model that was not trained on it then tends to talk instead of
     correcting, so the form of the answer is said once more.
     """
-    return f"{HEAD}{execution_result(report, task.wanted.ids, wording)}\n\nCorrect the code. {_form(task)}"
+    return f"{HEAD}{execution_result(report, task.wanted.ids, wording)}\n\nCorrect the code. {_again(task, wording)}"
 
 
 def after_complaint(task: Task, reason: str) -> str:
@@ -110,7 +110,7 @@ def after_words(task: Task, done: Round, words: str) -> str:
     return "\n\n".join([*told, words, _form(task)])
 
 
-def ask_again(first: Sequence[Message], task: Task, reason: str) -> list[Message]:
+def ask_again(first: Sequence[Message], task: Task, reason: str, wording: Wording = WORDING) -> list[Message]:
     """Return the conversation that follows a reply which was not run: the first question, and why it is put again.
 
     The reply itself is left out: with it in view, a small model writes it once more, sampled or not.
@@ -119,8 +119,9 @@ def ask_again(first: Sequence[Message], task: Task, reason: str) -> list[Message
         first: the conversation that opened the task.
         task: what is asked for.
         reason: why the reply was not run.
+        wording: how failures are put.
     """
-    return [*first[:-1], Message("user", f"{first[-1].content}\n\n{reason} {_form(task)}")]
+    return [*first[:-1], Message("user", f"{first[-1].content}\n\n{reason} {_again(task, wording)}")]
 
 
 def same_code(task: Task) -> str:
@@ -183,6 +184,15 @@ def _form(task: Task) -> str:
     return (
         f"Give the complete `{name}` in one ```python code block, with the same signature and without tests."
     )
+
+
+def _again(task: Task, wording: Wording) -> str:
+    """Say in which form an answer is wanted after one that has failed."""
+    form = _form(task)
+    if not wording.reason:
+        return form
+    why = "which line is wrong and why the test fails" if task.wanted else "what is wrong"
+    return f"First say in one or two sentences {why}. Then {form[0].lower()}{form[1:]}"
 
 
 def _contexts(task: Task, source: Source, wording: Wording) -> Iterator[tuple[str, int]]:

@@ -65,11 +65,13 @@ def test_the_wording_reaches_the_model(tmp_path: Path) -> None:
     """First in the question, without the tests' source; then after a wrong reply."""
     task = RepairTask("add", {"calc.py": CALC, "test_calc.py": TEST}, ("test_calc.py",), "calc.py")
     folder, engine = RunFolder.begin(tmp_path / "run", {}), Costing(fenced(WRONG), fenced(RIGHT))
-    strategy = Strategy(Wording("official", show_tests=False))
+    strategy = Strategy(Wording("official", show_tests=False, reason=True))
     run_tasks(
         [task], settings(), lambda: engine, folder, threading.Event(), lambda outcome: None, strategy=strategy
     )
     first, second = (messages[-1].content for messages, _ in engine.asked)
     assert OFFICIAL in first and "def test_add" not in first
     assert "Input: [2, 3]\nExpected Output: 5\nActual Output: 7" in second
+    why = "First say in one or two sentences which line is wrong and why the test fails. Then give the complete `add`"
+    assert why in second and "First say" not in first
     assert folder.outcomes()["add"].passed
