@@ -46,7 +46,7 @@ class Settings:
     """URL of an OpenAI-compatible server to use instead of our own, such as `http://127.0.0.1:8000/v1`."""
     endpointToken: str = ""
     """Bearer token for that server."""
-    rounds: int = 3
+    rounds: int = 6
     """Refinement rounds at most."""
     candidates: int = 1
     """Replies tried per round."""

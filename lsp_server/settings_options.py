@@ -38,8 +38,10 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
 
 def add_settings_options(command: argparse.ArgumentParser) -> None:
     """Give a command the options that `settings_of` reads."""
-    command.add_argument("--rounds", type=int, default=3, metavar="N")
-    command.add_argument("--candidates", type=int, default=1, metavar="N", help="replies tried per round")
+    command.add_argument("--rounds", type=int, default=Settings.rounds, metavar="N")
+    command.add_argument(
+        "--candidates", type=int, default=Settings.candidates, metavar="N", help="replies tried per round"
+    )
     command.add_argument("--time-limit", type=float, default=120.0, metavar="SECONDS")
     command.add_argument("--test-timeout", type=float, default=10.0, metavar="SECONDS", help="for one test")
     command.add_argument(

@@ -61,7 +61,7 @@ def test_two_runs_compared_and_reported(tmp_path: Path, data: Path, endpoint: En
     assert done.returncode == 0, done.stderr
     assert "2 of 2 (100%" in done.stdout and "wrong but claimed  0" in done.stdout
     manifest = json.loads((good / "run.json").read_text())
-    assert manifest["loop"] == {"rounds": 3, "candidates": 1, "seed": 0}
+    assert manifest["loop"] == {"rounds": 6, "candidates": 1, "seed": 0}
     endpoint.replies = [fenced(WRONG)]
     assert run("repair", "--data", data, "--output", bad, "--rounds", "1", endpoint=endpoint).returncode == 0
 

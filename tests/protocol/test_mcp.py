@@ -108,7 +108,7 @@ async def test_a_test_is_repaired_in_rounds_and_nothing_is_written(project: Path
     assert said(result).startswith("verified: ")
     assert proposal["diff"] in said(result)
     assert (project / "calc.py").read_text() == CALC
-    assert [n for n in (1, 2) if any(f"Round {n} of 3" in message for _, message in steps)] == [1, 2]
+    assert [n for n in (1, 2) if any(f"Round {n} of 6" in message for _, message in steps)] == [1, 2]
     assert all(before < after for (before, _), (after, _) in pairwise(steps))
 
 

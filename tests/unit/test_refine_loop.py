@@ -246,7 +246,8 @@ def test_the_best_round_is_proposed_with_what_still_fails(project: Callable[...,
     tests = TEST_CALC + "\n\ndef test_add_more():\n    assert add(2, 2) == 4\n"
     folder = project(calc=CALC, test_calc=tests)
     half = fenced("def add(a, b):\n    return 4\n")
-    proposal, _ = fix(folder, "calc.py", fenced("def add(a, b):\n    return 0\n"), half, fenced("nothing"))
+    replies = fenced("def add(a, b):\n    return 0\n"), half, fenced("nothing")
+    proposal, _ = fix(folder, "calc.py", *replies, rounds=3)
     assert not proposal.verified
     assert proposal.receipt.verdict.kind is VerdictKind.PARTIAL
     assert proposal.receipt.verdict.missing == {"test_calc.py::test_add"}
