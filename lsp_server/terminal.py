@@ -25,6 +25,7 @@ from lsp_server.refine.events import (
     BaselineDone,
     BaselineStarted,
     Event,
+    ReplyJudged,
     ReplyText,
     RoundDone,
     RoundStarted,
@@ -33,7 +34,7 @@ from lsp_server.refine.events import (
     TestsStarted,
 )
 from lsp_server.refine.feedback import cut
-from lsp_server.refine.proposal import Proposal, VerdictKind
+from lsp_server.refine.proposal import Proposal, Verdict, VerdictKind
 from runner.report import Report
 
 COLOURS = {
@@ -96,6 +97,11 @@ class RefinementView:
                 self._end_stream()
                 self.console.print("[dim]The same code as before: another reply is sampled.")
                 self.say("Reading the prompt…")
+            case ReplyJudged(verdict, number, of):
+                self._end_stream()
+                self._judged(verdict)
+                self.console.print(f"[dim]Reply {number} of {of} is sampled.")
+                self.say("Reading the prompt…")
             case TestsStarted(count):
                 self._end_stream()
                 self.total = count
@@ -107,15 +113,11 @@ class RefinementView:
             case RoundDone(round):
                 self._end_stream()
                 self.status.stop()
-                colour = COLOURS[round.verdict.kind]
-                self.console.print(
-                    Text.assemble(
-                        (round.verdict.kind.value, f"bold {colour}"),
-                        f": {round.verdict.reason} ",
-                        (f"({round.seconds:.1f} s)", "dim"),
-                    ),
-                    soft_wrap=True,
-                )
+                self._judged(round.verdict, f" ({round.seconds:.1f} s)")
+
+    def _judged(self, verdict: Verdict, took: str = "") -> None:
+        kind = (verdict.kind.value, f"bold {COLOURS[verdict.kind]}")
+        self.console.print(Text.assemble(kind, f": {verdict.reason}", (took, "dim")), soft_wrap=True)
 
     def _tests(self, text: str) -> None:
         self.done = 0

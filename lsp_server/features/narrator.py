@@ -12,6 +12,7 @@ from lsp_server.refine.events import (
     BaselineDone,
     BaselineStarted,
     Event,
+    ReplyJudged,
     ReplyText,
     RoundDone,
     RoundStarted,
@@ -68,6 +69,9 @@ class Narrator:
             self._round, self._of = event.number, event.of
             self._written = 0
             self._in_round(l10n.text("the model is asked"), 0.0)
+        elif isinstance(event, ReplyJudged):
+            self._written = 0
+            self._in_round(l10n.text("reply {0} of {1} is sampled", event.next, event.of), 0.3)
         elif isinstance(event, AskedAgain):
             self._in_round(l10n.text("the same code as before: another reply is sampled"), 0.3)
         elif isinstance(event, ReplyText):

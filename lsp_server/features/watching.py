@@ -14,6 +14,7 @@ from lsp_server.refine.events import (
     BaselineDone,
     BaselineStarted,
     Event,
+    ReplyJudged,
     ReplyText,
     RoundDone,
     RoundStarted,
@@ -48,7 +49,7 @@ class Watcher:
         """Take an event of the loop."""
         if isinstance(event, BaselineStarted | TestsStarted):
             self._enter("testing")
-        elif isinstance(event, RoundStarted | AskedAgain | ReplyText):
+        elif isinstance(event, RoundStarted | AskedAgain | ReplyJudged | ReplyText):
             if isinstance(event, ReplyText) and self._device is None:
                 # Now the model is loaded, if it is one of ours.
                 self._device = work.device(self._settings)
@@ -140,6 +141,9 @@ def _told(event: Event) -> str:
         case AskedAgain():
             again = l10n.text("The same code as before: another reply is sampled.")
             return f"\n> {again}\n\n"
+        case ReplyJudged(verdict, number, of):
+            sampled = l10n.text("Reply {0} of {1} is sampled.", number, of)
+            return f"\n> **{verdict.kind.value}**: {verdict.reason}\n\n> {sampled}\n\n"
         case TestsStarted(count):
             one = count == 1
             run = l10n.text("1 test runs on this.") if one else l10n.text("{0} tests run on this.", count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lsp_server.refine.proposal import Round
+from lsp_server.refine.proposal import Round, Verdict
 from lsp_server.refine.task import Task
 from runner.report import Report, TestResult
 
@@ -52,6 +52,15 @@ class AskedAgain:
 
 
 @dataclass(frozen=True)
+class ReplyJudged:
+    """A reply of a round has failed, and the round's next one is asked for."""
+
+    verdict: Verdict
+    next: int
+    of: int
+
+
+@dataclass(frozen=True)
 class TestsStarted:
     """A candidate's tests are about to run."""
 
@@ -83,6 +92,7 @@ Event = (
     | RoundStarted
     | ReplyText
     | AskedAgain
+    | ReplyJudged
     | TestsStarted
     | TestDone
     | RoundDone

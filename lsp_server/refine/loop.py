@@ -20,6 +20,7 @@ from lsp_server.refine.events import (
     BaselineDone,
     BaselineStarted,
     Listener,
+    ReplyJudged,
     ReplyText,
     RoundDone,
     RoundStarted,
@@ -358,6 +359,8 @@ class _Refinement:
         attempts: list[Round] = []
         anew = bool(conversation.told) and conversation.messages is conversation.first
         for index in range(self.options.candidates):
+            if index:
+                self.listener(ReplyJudged(attempts[-1].verdict, index + 1, self.options.candidates))
             sampling = replace(SAMPLED, seed=self._next_seed()) if index or anew else Sampling()
             attempt = self._attempt(task, baseline, conversation, number, sampling)
             attempts.append(attempt)

@@ -12,7 +12,7 @@ import pytest
 
 from lsp_server.engine.protocol import Message
 from lsp_server.refine.budget import estimate
-from lsp_server.refine.events import Event, ReplyText, RoundDone, TestsStarted
+from lsp_server.refine.events import Event, ReplyJudged, ReplyText, RoundDone, TestsStarted
 from lsp_server.refine.loop import Cancelled, NothingToFix, Options, Strategy, refine, refine_further
 from lsp_server.refine.proposal import FeedbackRequest, Proposal, VerdictKind
 from lsp_server.refine.task import Document, FixRequest, GenerateRequest, Snapshot, TaskError
@@ -218,6 +218,24 @@ def test_the_loop_ends_after_two_repeats(project: Callable[..., Path]) -> None:
     assert not proposal.verified
     assert len(proposal.rounds) == 3
     assert len(engine.asked) == 5
+
+
+def test_a_round_of_several_replies_samples_after_the_first_and_goes_on_from_the_best(
+    project: Callable[..., Path],
+) -> None:
+    tests = TEST_CALC + "\n\ndef test_add_more():\n    assert add(2, 2) == 4\n"
+    folder = project(calc=CALC, test_calc=tests)
+    half, best = (fenced(f"def add(a, b):\n    return {each}\n") for each in ("0", "4"))
+    engine, told = ScriptedEngine(half, best, fenced(WRONG.replace("*", "//")), fenced(RIGHT)), []
+    request = FixRequest(Snapshot(folder), PurePosixPath("test_calc.py"))
+    settings = options(candidates=3, rounds=2)
+    proposal = refine(request, engine, settings, threading.Event(), told.append)
+    assert proposal.verified and proposal.receipt.rounds == 2
+    asked, samplings = zip(*engine.asked, strict=True)
+    assert asked[0] == asked[1] == asked[2] and "return 4" in asked[3][1].content
+    assert [each.temperature > 0 for each in samplings] == [False, True, True, False]
+    judged = [(each.next, each.of, each.verdict.kind) for each in told if isinstance(each, ReplyJudged)]
+    assert judged == [(2, 3, VerdictKind.REJECTED), (3, 3, VerdictKind.PARTIAL)]
 
 
 def test_a_failure_that_was_there_before_begins_anew_where_that_is_wanted(
