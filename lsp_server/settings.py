@@ -46,10 +46,10 @@ class Settings:
     """URL of an OpenAI-compatible server to use instead of our own, such as `http://127.0.0.1:8000/v1`."""
     endpointToken: str = ""
     """Bearer token for that server."""
-    rounds: int = 6
+    rounds: int = 3
     """Refinement rounds at most."""
-    candidates: int = 1
-    """Replies tried per round."""
+    candidates: int = 3
+    """Replies tried per round, the first greedy; docs/evaluation.md has what that is worth."""
     timeLimit: float = 120.0
     """Seconds for one request."""
     onSave: Literal["off", "test", "refine"] = "test"

@@ -80,7 +80,7 @@ class Options:
     """How a request is worked on."""
 
     interpreter: Path
-    rounds: int = 6
+    rounds: int = 3
     candidates: int = 1
     """Replies tried per round; the first is greedy, the others are sampled."""
     time_limit: float = 120.0

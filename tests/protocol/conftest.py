@@ -77,9 +77,10 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def settings(endpoint: Endpoint, own_home: Path) -> dict[str, Any]:
-    """The user's settings: the scripted endpoint, and tests that start fast."""
+    """The user's settings: the scripted endpoint, one reply a round as it has them, and tests that start fast."""
     off = [a for p in ("hypothesispytest", "asyncio", "pytest-lsp", "anyio") for a in ("-p", f"no:{p}")]
-    return {"endpoint": endpoint.url, "interpreter": sys.executable, "testArgs": off, "testTimeout": 2}
+    given = {"endpoint": endpoint.url, "candidates": 1, "interpreter": sys.executable}
+    return {**given, "testArgs": off, "testTimeout": 2}
 
 
 @pytest_asyncio.fixture

@@ -34,8 +34,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def command(folder: Path, *arguments: str, endpoint: Endpoint | None = None) -> list[str]:
-    """Return the command line; those that work on code get the endpoint and this interpreter."""
-    where = ["--endpoint", endpoint.url, "--interpreter", sys.executable] if endpoint else []
+    """Return the command line; those that work on code get the endpoint, one reply a round, and this interpreter."""
+    where = ["--endpoint", endpoint.url, "--candidates", "1"] if endpoint else []
+    where += ["--interpreter", sys.executable] if endpoint else []
     return [sys.executable, "-m", "lsp_server.cli", *arguments, *where]
 
 

@@ -40,7 +40,16 @@ def data(tmp_path: Path) -> Path:
 
 def command(*arguments: str | Path, endpoint: Endpoint | None = None) -> list[str]:
     where = (
-        ["--endpoint", endpoint.url, "--model", "scripted", "--interpreter", sys.executable]
+        [
+            "--endpoint",
+            endpoint.url,
+            "--candidates",
+            "1",
+            "--model",
+            "scripted",
+            "--interpreter",
+            sys.executable,
+        ]
         if endpoint
         else []
     )
@@ -61,7 +70,7 @@ def test_two_runs_compared_and_reported(tmp_path: Path, data: Path, endpoint: En
     assert done.returncode == 0, done.stderr
     assert "2 of 2 (100%" in done.stdout and "wrong but claimed  0" in done.stdout
     manifest = json.loads((good / "run.json").read_text())
-    assert manifest["loop"] == {"rounds": 6, "candidates": 1, "seed": 0}
+    assert manifest["loop"] == {"rounds": 3, "candidates": 1, "seed": 0}
     endpoint.replies = [fenced(WRONG)]
     assert run("repair", "--data", data, "--output", bad, "--rounds", "1", endpoint=endpoint).returncode == 0
 

@@ -35,8 +35,8 @@ async def test_a_fix_is_told_step_by_step_and_applied_with_its_receipt(
     await editor.until("the end", lambda: editor.ended(token))
 
     steps = editor.steps(token)
-    assert any(s.startswith("Round 1 of 6: rejected") for s in steps)
-    assert "Round 2 of 6: 2 tests running" in steps
+    assert any(s.startswith("Round 1 of 3: rejected") for s in steps)
+    assert "Round 2 of 3: 2 tests running" in steps
     begin = editor.progress_reports[token][0]
     assert isinstance(begin, types.WorkDoneProgressBegin)
     assert begin.cancellable

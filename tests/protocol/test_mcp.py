@@ -36,7 +36,16 @@ def without_plugins(project: Path, settings: dict[str, Any]) -> None:
 @asynccontextmanager
 async def client(folder: Path, *options: str) -> AsyncIterator[Client]:
     """A client of a server that was started in a folder."""
-    arguments = ["-m", "lsp_server.cli", "mcp", "--interpreter", sys.executable, *options]
+    arguments = [
+        "-m",
+        "lsp_server.cli",
+        "mcp",
+        "--candidates",
+        "1",
+        "--interpreter",
+        sys.executable,
+        *options,
+    ]
     started = StdioServerParameters(
         command=sys.executable, args=arguments, env=dict(os.environ), cwd=str(folder)
     )
@@ -108,7 +117,7 @@ async def test_a_test_is_repaired_in_rounds_and_nothing_is_written(project: Path
     assert said(result).startswith("verified: ")
     assert proposal["diff"] in said(result)
     assert (project / "calc.py").read_text() == CALC
-    assert [n for n in (1, 2) if any(f"Round {n} of 6" in message for _, message in steps)] == [1, 2]
+    assert [n for n in (1, 2) if any(f"Round {n} of 3" in message for _, message in steps)] == [1, 2]
     assert all(before < after for (before, _), (after, _) in pairwise(steps))
 
 

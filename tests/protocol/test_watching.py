@@ -43,11 +43,11 @@ async def test_what_the_model_writes_is_sent_as_it_comes(
         "# Fix with OCI",
         "1 of 2 tests fail on the code as it is.",
         "`add` in `calc.py`",
-        "## Round 1 of 6",
+        "## Round 1 of 3",
         "return a * b",
         "> 2 tests run on this.",
         "> **",
-        "## Round 2 of 6",
+        "## Round 2 of 3",
         "return a + b",
         "> **verified**",
     ]

@@ -11,7 +11,7 @@ suite({}, (browserTest) => {
     const window = await open("calc.py", 2);
     await window.serverRuns();
     await window.command("Fix with OCI");
-    await window.notification(/Round 1 of 6: \d+ characters written/).waitFor();
+    await window.notification(/Round 1 of 3: \d+ characters written/).waitFor();
     await window.picture("progress");
     await window.pressButton("Fix with OCI", "Cancel");
     await until("the model to be left alone", () => model.brokenOff === 1);
@@ -58,7 +58,7 @@ suite({}, (browserTest) => {
     const window = await open("calc.py", 2);
     await window.serverRuns();
     await window.command("Fix with OCI");
-    await window.notification(/Round 1 of 6: \d+ characters written/).waitFor();
+    await window.notification(/Round 1 of 3: \d+ characters written/).waitFor();
     server.signalLanguageServer("SIGKILL");
     await window.notification("The OCI server ended while it was working. Nothing was changed").waitFor();
     await window.picture("killed");

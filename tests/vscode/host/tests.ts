@@ -115,7 +115,7 @@ export const tests: Readonly<Record<string, () => Promise<void>>> = {
     await vscode.commands.executeCommand("oci.watchReply");
     const reply = await until("the document", () => withScheme("oci-reply"));
     await propose();
-    await until("the verdict", () => /## Round 1 of 6[^]*return a \+ b[^]*\*\*verified\*\*/.test(reply.getText()));
+    await until("the verdict", () => /## Round 1 of 3[^]*return a \+ b[^]*\*\*verified\*\*/.test(reply.getText()));
     await vscode.commands.executeCommand("oci.proposals.discard");
     await vscode.commands.executeCommand("workbench.action.closeAllEditors");
   },
