@@ -34,6 +34,8 @@ IDLE_SECONDS = 600.0
 """After which an unused one is ended."""
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
+_ENDING_SECONDS = 0.005
+"""For a child that has said its last word to end by itself, which is sooner than it can be killed."""
 _SIZE_BYTES = 1 << 30
 
 log = logging.getLogger(__name__)
@@ -372,11 +374,12 @@ class WarmRun:
     def end(self) -> None:
         """As `Running`."""
         served = self._served
+        if self._status is None:
+            self._status = served.status(_ENDING_SECONDS)
         deadline = time.monotonic() + _ANSWER_SECONDS
         # The order may not have been taken yet: only when the child is known to have ended, none will begin.
         while (gone := served.end_run()) and self._status is None and time.monotonic() < deadline:
             self._status = served.status(0.01)
-        gone = gone and served.end_run()
         served.healthy = gone and not self._failed and self._status is not None
 
 
