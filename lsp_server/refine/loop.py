@@ -84,7 +84,7 @@ class Options:
     candidates: int = 1
     """Replies tried per round; the first is greedy, the others are sampled."""
     time_limit: float = 120.0
-    """Seconds for the whole request: no round begins after it, and after twice as long a reply is cut."""
+    """Seconds for the whole request: no reply is asked for after it, and after twice as long one is cut."""
     test_args: Sequence[str] = ()
     import_folders: Sequence[PurePosixPath] = ()
     """Of the workspace, as `TestRequest` has them."""
@@ -351,8 +351,11 @@ class _Refinement:
             rounds[-1].verdict.kind in DONE
             or len(rounds) >= self.options.rounds
             or conversation.repeats >= REPEATS
-            or time.monotonic() - self.started >= self.options.time_limit
+            or self._is_late()
         )
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self.started >= self.options.time_limit
 
     def _round(self, task: Task, baseline: Report, conversation: _Conversation, number: int) -> Round:
         """Ask for replies until one is verified or the round's candidates are spent; return the best of them."""
@@ -364,7 +367,7 @@ class _Refinement:
             sampling = replace(SAMPLED, seed=self._next_seed()) if index or anew else Sampling()
             attempt = self._attempt(task, baseline, conversation, number, sampling)
             attempts.append(attempt)
-            if attempt.verdict.kind in DONE:
+            if attempt.verdict.kind in DONE or self._is_late():
                 break
         return max(attempts, key=_merit)
 

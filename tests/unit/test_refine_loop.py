@@ -238,6 +238,12 @@ def test_a_round_of_several_replies_samples_after_the_first_and_goes_on_from_the
     assert judged == [(2, 3, VerdictKind.REJECTED), (3, 3, VerdictKind.PARTIAL)]
 
 
+def test_no_reply_is_asked_for_when_the_time_is_up(project: Callable[..., Path]) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    proposal, engine = fix(folder, "calc.py", fenced(WRONG), fenced(RIGHT), candidates=3, time_limit=0.0)
+    assert not proposal.verified and len(engine.asked) == 1
+
+
 def test_a_failure_that_was_there_before_begins_anew_where_that_is_wanted(
     project: Callable[..., Path],
 ) -> None:
