@@ -2,7 +2,7 @@
 
 Each takes its turn on each task before the next task begins, with the companion's own engine behind all of them:
 
-- the companion finds the file from the failing tests, and gets three rounds;
+- the companion finds the file from the failing tests, and gets its default rounds and replies;
 - aider (`--auto-test`, whole files) is told which file to change, shown its tests and what pytest says, and lets its
   reflections go on as far as they do by default (three);
 - one question shows the whole file, its tests and what pytest says, and the reply's last code block becomes the file.

@@ -23,20 +23,22 @@ from lsp_server.evaluation.summary import summarise
 from lsp_server.evaluation.tasks import RepairTask, read_tasks, write_tasks
 
 STRATEGIES = {
-    "6 rounds": ("--rounds", "6"),
-    "6 rounds, restarts": ("--rounds", "6", "--restart"),
+    "6 rounds": ("--rounds", "6", "--candidates", "1"),
+    "6 rounds, restarts": ("--rounds", "6", "--candidates", "1", "--restart"),
     "6 samples": ("--rounds", "1", "--candidates", "6"),
     "2 rounds of 3": ("--rounds", "2", "--candidates", "3"),
 }
 """As many replies each. The first is greedy; after a round of several, the feedback is on the best of them."""
+THREE_ROUNDS = ("--rounds", "3", "--candidates", "1")
 FORMS = {
-    "assertion values": (),
-    "official": ("--feedback-form", "official"),
-    "IPython traceback": ("--feedback-form", "ipython"),
-    "tests not shown": ("--hide-tests",),
-    "not localised": ("--no-localisation",),
+    "assertion values": THREE_ROUNDS,
+    "official": (*THREE_ROUNDS, "--feedback-form", "official"),
+    "IPython traceback": (*THREE_ROUNDS, "--feedback-form", "ipython"),
+    "tests not shown": (*THREE_ROUNDS, "--hide-tests"),
+    "has to say why": (*THREE_ROUNDS, "--reason"),
+    "not localised": (*THREE_ROUNDS, "--no-localisation"),
 }
-"""Ways to put a failure, with three rounds each; the first is ours."""
+"""Ways to put a failure; the first is ours."""
 BUDGETS = (100, 200, 400, 800, 1600)
 """Tokens written for a task."""
 

@@ -188,6 +188,10 @@ def _run(
     def author() -> HttpEngine:
         return HttpEngine(options.author_endpoint, author_token, options.author_model)
 
+    has_author = plan.feedback in ("human", "oracle")
+    engine()  # what cannot be an endpoint is refused before anything is made
+    if has_author:
+        author()
     folder = RunFolder.begin(path, manifest)
     with console.status("Preparing EvalPlus…") as status:
         scorer = Scorer.prepare(plan.dataset, say, cancel, options.sandbox)
@@ -200,7 +204,6 @@ def _run(
     with task_progress(console) as bar:
         task = bar.add_task(plan.benchmark, total=len(chosen))
         bar.advance(task, sum(each.id in done for each in chosen))
-        has_author = plan.feedback in ("human", "oracle")
         for outcome in benchmark.run(
             plan, chosen, folder, engine, author if has_author else None, scorer, cancel, options.jobs
         ):

@@ -100,8 +100,11 @@ class RefinementView:
             case ReplyJudged(verdict, number, of):
                 self._end_stream()
                 self._judged(verdict)
-                self.console.print(f"[dim]Reply {number} of {of} is sampled.")
-                self.say("Reading the prompt…")
+                if number:
+                    self.console.print(f"[dim]Reply {number} of {of} is sampled.")
+                    self.say("Reading the prompt…")
+                else:
+                    self.console.print(f"[dim]The best of {of} replies:")
             case TestsStarted(count):
                 self._end_stream()
                 self.total = count

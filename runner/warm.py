@@ -566,7 +566,7 @@ class WarmProcesses:
     def _preload(self, key: _Key, served: WarmProcess, names: list[str]) -> None:
         try:
             served.preload(names)
-        except Unfit as error:
+        except (Unfit, OSError) as error:
             log.info("a test process is not used again: %s", error)
             served.close()
         else:
@@ -604,14 +604,21 @@ class WarmProcesses:
                 continue
             if task is None:
                 break
-            try:
-                task()
-            except Exception:
-                log.exception("a warm test process could not be kept")
-            finally:
-                with self._lock:
-                    self._to_do -= 1
+            self._do(task)
+        # What was to do when they were closed leaves processes to be ended.
+        while not self._tasks.empty():
+            if (task := self._tasks.get()) is not None:
+                self._do(task)
         self._expire(float("inf"))
+
+    def _do(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception:
+            log.exception("a warm test process could not be kept")
+        finally:
+            with self._lock:
+                self._to_do -= 1
 
     def _expire(self, before: float) -> None:
         with self._lock:

@@ -69,7 +69,7 @@ class Narrator:
             self._round, self._of = event.number, event.of
             self._written = 0
             self._in_round(l10n.text("the model is asked"), 0.0)
-        elif isinstance(event, ReplyJudged):
+        elif isinstance(event, ReplyJudged) and event.next:
             self._written = 0
             self._in_round(l10n.text("reply {0} of {1} is sampled", event.next, event.of), 0.3)
         elif isinstance(event, AskedAgain):

@@ -143,7 +143,8 @@ def _told(event: Event) -> str:
             return f"\n> {again}\n\n"
         case ReplyJudged(verdict, number, of):
             sampled = l10n.text("Reply {0} of {1} is sampled.", number, of)
-            return f"\n> **{verdict.kind.value}**: {verdict.reason}\n\n> {sampled}\n\n"
+            best = l10n.text("The best of {0} replies:", of)
+            return f"\n> **{verdict.kind.value}**: {verdict.reason}\n\n> {sampled if number else best}\n\n"
         case TestsStarted(count):
             one = count == 1
             run = l10n.text("1 test runs on this.") if one else l10n.text("{0} tests run on this.", count)

@@ -53,10 +53,11 @@ class AskedAgain:
 
 @dataclass(frozen=True)
 class ReplyJudged:
-    """A reply of a round has failed, and the round's next one is asked for."""
+    """A reply of a round has failed, and the round's next one is asked for, or an earlier one was better."""
 
     verdict: Verdict
     next: int
+    """The number of the next one, from 2; 0 if there is none."""
     of: int
 
 

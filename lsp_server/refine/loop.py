@@ -49,7 +49,7 @@ from runner.run import run_tests
 from runner.warm import WarmProcesses
 
 REPEATS = 2
-"""The loop ends when the model has given the same code as before this many times."""
+"""The loop ends when so many rounds have given nothing but the same code as before."""
 SAMPLED = Sampling(temperature=0.8, top_p=0.95)
 PROVEN = (VerdictKind.VERIFIED, VerdictKind.UNSANDBOXED)
 DONE = (*PROVEN, VerdictKind.UNTESTED)
@@ -340,6 +340,7 @@ class _Refinement:
             self.listener(RoundStarted(number, len(earlier) + self.options.rounds))
             rounds.append(self._round(task, baseline, conversation, number))
             self.listener(RoundDone(rounds[-1]))
+            conversation.repeats += rounds[-1].repeated
             conversation.follow(rounds[-1], task, restart=self.options.strategy.restart)
         return self._propose(task, baseline, rounds, earlier)
 
@@ -369,7 +370,10 @@ class _Refinement:
             attempts.append(attempt)
             if attempt.verdict.kind in DONE or self._is_late():
                 break
-        return max(attempts, key=_merit)
+        best = max(attempts, key=_merit)
+        if best is not attempts[-1]:
+            self.listener(ReplyJudged(attempts[-1].verdict, 0, len(attempts)))
+        return replace(best, seconds=sum(each.seconds for each in attempts))
 
     def _propose(
         self, task: Task, baseline: Report, rounds: Sequence[Round], earlier: Sequence[Round]
@@ -414,7 +418,6 @@ class _Refinement:
             )
             sampling = replace(SAMPLED, seed=self._next_seed())
             done = self._answered(task, baseline, conversation, messages, number, sampling)
-        conversation.repeats += done.repeated
         return replace(done, seconds=time.monotonic() - started)
 
     def _answered(

@@ -129,9 +129,10 @@ def _lines(source: Source, reply: Source, region: Region) -> tuple[str, str, lis
     """
     known = {d.name for d in source.definitions if d.start < region.start or d.end > region.end}
     imported = set(_module_names(source, region))
-    replaces_imports = any(
-        isinstance(node, ast.Import | ast.ImportFrom) for node in _statements(_segment(source, region))
-    )
+    segment = _segment(source, region)
+    # Also where the lines do not parse, which may be why they are replaced.
+    replaces_imports = region == source.whole or re.search(r"^\s*(?:import|from)\s", segment, re.MULTILINE)
+    at_top = region.start <= max(1, _import_line(source))
     drop: set[int] = set()
     for node in _statements(reply.text):
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
@@ -139,7 +140,8 @@ def _lines(source: Source, reply: Source, region: Region) -> tuple[str, str, lis
             there = node.name in known
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound = {alias.asname or alias.name.split(".")[0] for alias in node.names}
-            there = bound <= imported or not replaces_imports
+            misplaced = isinstance(node, ast.ImportFrom) and node.module == "__future__" and not at_top
+            there = bound <= imported or not replaces_imports or misplaced
         else:
             there = False
         if there:

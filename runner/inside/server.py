@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -30,6 +31,8 @@ _REFER, _SIGNALS = 1 << 13, 2
 _WRITABLE = ("/tmp", "/dev/shm")
 _PRELOAD = b'{"preload"'
 """What an order that is for the server begins with."""
+_TAKEN, _HANDED_OVER = b"t", b"h"
+"""What a child says of its order: that it runs it, or that it is the server's."""
 _POPULATE_WRITE = 23
 """MADV_POPULATE_WRITE of madvise, the same on all architectures."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -153,11 +156,14 @@ class Server:
             if "fork" in order:
                 self.say({"forked": True})
             status = os.waitpid(child, 0)[1]
-            handed_over = os.read(passed_on, 1)
+            passed = os.read(passed_on, 1)
             os.close(passed_on)
-            if not handed_over:
-                ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-                self.say({"status": ended})
+            if passed == _HANDED_OVER:
+                continue
+            ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            self.say({"status": ended})
+            if passed != _TAKEN:
+                os._exit(0)  # what it was to run is still to be heard, and nobody waits for that any more
 
     def _become_child(
         self, order: dict[str, Any], descriptors: list[int], pass_on: int
@@ -166,11 +172,13 @@ class Server:
         os.setsid()  # what kills its process group kills its own
         self._keep_out()
         if "fork" in order:
-            self._own_memory()
+            with contextlib.suppress(OSError, ValueError):  # a kernel may not tell which pages there are
+                self._own_memory()
             if self._control.recv(len(_PRELOAD), socket.MSG_PEEK) == _PRELOAD:
-                os.write(pass_on, b"+")  # that is for the server
+                os.write(pass_on, _HANDED_OVER)
                 os._exit(0)
             order, descriptors = self._hear()
+        os.write(pass_on, _TAKEN)
         os.close(pass_on)  # before any user's code, which could hand over nothing
         self._control.close()
         return order, descriptors

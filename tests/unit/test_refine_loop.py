@@ -235,7 +235,21 @@ def test_a_round_of_several_replies_samples_after_the_first_and_goes_on_from_the
     assert asked[0] == asked[1] == asked[2] and "return 4" in asked[3][1].content
     assert [each.temperature > 0 for each in samplings] == [False, True, True, False]
     judged = [(each.next, each.of, each.verdict.kind) for each in told if isinstance(each, ReplyJudged)]
-    assert judged == [(2, 3, VerdictKind.REJECTED), (3, 3, VerdictKind.PARTIAL)]
+    rejected, partial = VerdictKind.REJECTED, VerdictKind.PARTIAL
+    assert judged == [(2, 3, rejected), (3, 3, partial), (0, 3, rejected)]
+
+
+def test_samples_that_repeat_the_first_reply_do_not_keep_its_failure_from_the_model(
+    project: Callable[..., Path],
+) -> None:
+    folder = project(calc=CALC, test_calc=TEST_CALC)
+    engine, told = ScriptedEngine(*[fenced(WRONG)] * 5, fenced(RIGHT)), []
+    request = FixRequest(Snapshot(folder), PurePosixPath("calc.py"))
+    proposal = refine(request, engine, options(candidates=3, rounds=2), threading.Event(), told.append)
+    assert proposal.verified and proposal.receipt.rounds == 2
+    assert "Execution result" in last_turn(engine).content
+    judged = [each.next for each in told if isinstance(each, ReplyJudged)]
+    assert judged == [2, 3, 0], "the last reply's verdict is told before the best one's"
 
 
 def test_no_reply_is_asked_for_when_the_time_is_up(project: Callable[..., Path]) -> None:

@@ -224,6 +224,36 @@ def test_a_whole_file_is_replaced_by_a_reply_with_all_that_it_has() -> None:
     assert splice(Source(text), Source(text).whole, reply).text == reply
 
 
+def test_a_whole_file_that_does_not_parse_keeps_the_reply_s_imports() -> None:
+    text = (
+        "from __future__ import annotations\nfrom .a import b\nimport math\n\ndef f(x)\n    return math.pi\n"
+    )
+    reply = text.replace("f(x)", "f(x):")
+    assert splice(Source(text), Source(text).whole, reply).text == reply
+
+
+def test_a_whole_file_without_imports_gets_them_where_the_reply_has_them() -> None:
+    text = '#!/usr/bin/env python\n"""What it is for."""\n\ndef f():\n    return 1\n'
+    reply = text.replace("\n\ndef", "\nfrom __future__ import annotations\nimport re\n\ndef").replace(
+        "1", "re.A"
+    )
+    assert splice(Source(text), Source(text).whole, reply).text == reply
+
+
+def test_a_local_import_stays_where_it_is_replaced() -> None:
+    text = "def f(:\n    from .late import g\n    return g\n"
+    result = splice(Source(text), Region(2, 3), "from .late import g, h\nreturn h\n")
+    assert result.text == "def f(:\n    from .late import g, h\n    return h\n"
+
+
+def test_imports_in_the_middle_of_a_file_are_none_of_the_future() -> None:
+    text = "import re\n\nA = 1\nimport math\nB = math.pi\n"
+    result = splice(
+        Source(text), Region(4, 5), "from __future__ import annotations\nimport math\nB = math.e\n"
+    )
+    assert result.text == text.replace("pi", "e")
+
+
 def test_a_file_with_a_syntax_error_elsewhere_is_spliced_all_the_same() -> None:
     text = "def broken(:\n    pass\n\ndef f():\n    return 1\n"
     assert spliced(text, "f", "def f():\n    return 2\n") == text.replace("return 1", "return 2")
