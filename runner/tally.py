@@ -247,7 +247,7 @@ class Tally:
         self.too_many_hangs = True
 
     def _on_imported(self, names: list[str]) -> None:
-        self.imported = [str(name)[:_NAME_CHARS] for name in names[:_NAMES]]
+        self.imported += [str(name)[:_NAME_CHARS] for name in names[: _NAMES - len(self.imported)]]
 
     def _on_end(self, status: int, error: str = "") -> None:
         self.ended = (int(status), _printable(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from .driving import Driving
 from .failure import cause, cut, message
 from .lines import Footprint
+from .session import imported
 
 _SKIPS = ("Skipped", "SkipTest", "XFailed")
 
@@ -39,8 +41,8 @@ class Plugin(Driving):
         self._footprint = Footprint()
         self._setting_up: list[Footprint] = []
         """Of the fixtures that tests share, those that are being set up, each by the one before it."""
-        self.imported: Any = None
-        """Returns the libraries' modules that the collection has imported, where that is to be told."""
+        self.before: set[str] | None = None
+        """The modules that there were when the run began, where it is to be told what it imports besides."""
 
     # Collection
 
@@ -97,10 +99,15 @@ class Plugin(Driving):
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.share(self.stop_tracing())
-        if self.imported is not None:
+        if self.before is not None:
             # Before the first test runs: what tests import themselves, they may want to import themselves.
-            self.channel.send("imported", names=self.imported())
+            self.channel.send("imported", names=imported(self.before))
         self.channel.send("collected", ids=[self._id(item.nodeid) for item in session.items])
+
+    def pytest_unconfigure(self) -> None:
+        if self.before is not None:
+            # What plugins import for their last word, as hypothesis' does with all of hypothesis.
+            self.channel.send("imported", names=imported(self.before))
 
     def _send_collection_error(self, path: str, error: BaseException | None, text: str) -> None:
         relative = self.workspace.relative(path) or os.path.basename(path)
@@ -151,6 +158,8 @@ class Plugin(Driving):
 
     def pytest_sessionfinish(self) -> None:
         self.tell_shared()
+        if self.before is not None:
+            self.before = set(sys.modules)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ import pytest
 
 from .failure import Workspace, message
 from .plugin import Plugin, leave_out
-from .session import Ending, arguments, begin, imported, is_library, wanted
+from .session import Ending, arguments, begin, is_library, wanted
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """System call numbers of Landlock, the same on all architectures."""
@@ -326,7 +326,7 @@ class Run:
         if not files:
             self.finish(4)
         plugin = Plugin(self._channel, workspace, **options)
-        plugin.imported = lambda: imported(before)
+        plugin.before = before
         config.pluginmanager.register(plugin, "oci-companion")
         plugin.pytest_sessionstart(session)
         plugin.start_tracing()

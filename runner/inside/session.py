@@ -117,7 +117,7 @@ def _run(order: dict[str, Any], channel: Channel) -> int:
 
     plugin = Plugin(channel, workspace, **options)
     if order["learn"]:
-        plugin.imported = lambda: imported(before)
+        plugin.before = before
     return int(pytest.main(arguments(order) + files, plugins=[plugin]))
 
 

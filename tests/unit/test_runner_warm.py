@@ -15,6 +15,7 @@ import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -356,6 +357,18 @@ def test_where_a_fork_is_not_safe_runs_have_processes_of_their_own(
     told = [record for record in caplog.records if "processes of their own" in record.message]
     assert len(told) == 1
     assert reason in told[0].message
+
+
+def test_what_plugins_import_at_the_end_is_loaded_before_runs_are_forked(
+    tmp_path: Path, warm: WarmProcesses
+) -> None:
+    """hypothesis' plugin imports all of it for its last word: ten times as long as a forked run takes otherwise."""
+    test = "import sys\n\ndef test_h():\n    assert 'hypothesis' in sys.modules\n"
+    project = Project(tmp_path, {"test_h.py": test})
+    with_plugins: dict[str, Any] = {"test_args": ()}
+    assert project.run("test_h.py", warm=warm, **with_plugins).failed
+    warm.settle()
+    assert forked(project, warm, "test_h.py", **with_plugins).passed
 
 
 def test_what_the_tests_import_is_loaded_before_they_are_forked(tmp_path: Path, warm: WarmProcesses) -> None:
