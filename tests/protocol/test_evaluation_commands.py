@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, data: Path, endpoint: Endpoint) -
     done = run("repair", "--data", data, "--output", out, endpoint=endpoint)
     assert done.returncode == 0 and "2 of 2" in done.stdout
     assert not any(line.startswith("first ") for line in done.stdout.splitlines())
-    other = run("repair", "--data", data, "--output", out, "--candidates", "2", endpoint=endpoint)
+    other = run("repair", "--data", data, "--output", out, "--seed", "2", endpoint=endpoint)
     assert other.returncode == 2 and "another run, which differs in loop" in other.stderr
 
 
