@@ -47,7 +47,8 @@ class Costing(ScriptedEngine):
 
 def settings(**changes: Any) -> Settings:
     plain = ["-p", "no:hypothesispytest", "-p", "no:asyncio", "-p", "no:pytest-lsp", "-p", "no:anyio"]
-    made, problems = parse({"interpreter": sys.executable, "testArgs": plain, "testTimeout": 3, **changes})
+    given = {"interpreter": sys.executable, "testArgs": plain, "testTimeout": 3, "candidates": 1}
+    made, problems = parse({**given, **changes})
     assert not problems
     return made
 
