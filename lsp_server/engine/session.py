@@ -114,8 +114,7 @@ class Session:
         self.context = min(context, settings["context_length"])
         self.device = str(self._model.device_type).lower()
         stop = settings["eos_token_id"]
-        self.stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
-        """Tokens that end a reply."""
+        self._stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
         self._chunk = PREFILL_CHUNK.get(self.device, PREFILL_CHUNK["cpu"])
         self.drafts = drafts if self.shares_buffer else 0
         if cache_bytes is None:
@@ -282,7 +281,7 @@ class Session:
         while True:
             for draft, row in zip([*drafts, None], rows, strict=True):
                 token = int(row.argmax()) if sampling.temperature <= 0 else sample(row, sampling, random)
-                if token in self.stop_ids:
+                if token in self._stop_ids:
                     return
                 written.tokens.append(token)
                 made += 1
