@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsp_server import comparison_commands, repair_commands
 from lsp_server.interrupt import cancel_on_interrupt
-from lsp_server.settings_options import add_model_options, at_least
+from lsp_server.settings_options import add_jobs_option, add_model_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +60,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a run that is there goes on; in the data folder if not given",
     )
-    command.add_argument(
-        "--jobs",
-        type=at_least(1),
-        default=1,
-        metavar="N",
-        help="problems at once, where the endpoint gains by it",
-    )
+    add_jobs_option(command)
     command.add_argument("--dry-run", action="store_true", help="say what would be run, and run nothing")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsp_server.interrupt import cancel_on_interrupt
-from lsp_server.settings_options import add_settings_options, at_least, settings_of
+from lsp_server.settings_options import add_jobs_option, add_settings_options, at_least, settings_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,13 +90,7 @@ def add(actions: Any) -> None:
         command.add_argument(
             "--seed", type=at_least(0), default=0, help="for other samples; first replies are greedy"
         )
-        command.add_argument(
-            "--jobs",
-            type=at_least(1),
-            default=1,
-            metavar="N",
-            help="tasks at once, where the endpoint gains by it",
-        )
+        add_jobs_option(command)
     for command in (repair, mine, history):
         add_settings_options(command)
         command.set_defaults(time_limit=600.0)

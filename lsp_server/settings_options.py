@@ -25,6 +25,17 @@ def at_least(least: int) -> Callable[[str], int]:
     return read
 
 
+def add_jobs_option(command: argparse.ArgumentParser) -> None:
+    """Give a command the option that says how many tasks are worked on at once."""
+    command.add_argument(
+        "--jobs",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="tasks at once, where the endpoint gains by it",
+    )
+
+
 def add_model_options(command: argparse.ArgumentParser) -> None:
     """Give a command the options that say who answers."""
     command.add_argument("--model", default="", metavar="ID")

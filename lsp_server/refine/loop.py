@@ -127,9 +127,9 @@ def refine(
     task, baseline = work.prepare(request)
     listener(TargetFound(task))
     budget = Budget(engine.prompt_tokens, lambda messages: engine.count(messages, cancel))
-    wording = options.strategy.wording
-    first = prompt.first_turn(task, baseline, budget, wording)
-    return work.rounds(task, baseline, _Conversation(first, budget, prompt.same_code(task), wording))
+    first = prompt.first_turn(task, baseline, budget, options.strategy.wording)
+    conversation = _Conversation(first, budget, prompt.same_code(task), options.strategy)
+    return work.rounds(task, baseline, conversation)
 
 
 def refine_further(
@@ -166,7 +166,7 @@ def refine_further(
     words = prompt.after_words(task, done, request.feedback.strip())
     first = prompt.next_turn(done.asked, done.reply, words, done.asked[:1], budget)
     conversation = _Conversation(
-        first, budget, prompt.same_code_despite(request.feedback.strip()), options.strategy.wording
+        first, budget, prompt.same_code_despite(request.feedback.strip()), options.strategy
     )
     conversation.tried |= {_identity(each.candidate) for each in earlier.rounds if each.candidate is not None}
     return work.rounds(task, baseline, conversation, earlier.rounds)
@@ -175,24 +175,24 @@ def refine_further(
 class _Conversation:
     """The messages so far, and the code that was already tried in them."""
 
-    def __init__(self, first: list[Message], budget: Budget, same_code: str, wording: Wording) -> None:
+    def __init__(self, first: list[Message], budget: Budget, same_code: str, strategy: Strategy) -> None:
         """Take the messages that stay whatever follows, how long all may be, what is said to the same code, and how."""
         self.first = first
         self.budget = budget
         self.same_code = same_code
-        self.wording = wording
+        self.strategy = strategy
         self.messages = first
         self.tried: set[str] = set()
         self.repeats = 0
         self.told: set[str] = set()
 
-    def follow(self, done: Round, task: Task, *, restart: bool) -> None:
+    def follow(self, done: Round, task: Task) -> None:
         """Append a round's reply and what came of it, or begin anew if that was there before and a restart is wanted."""
         if done.feedback:
-            if restart and done.feedback in self.told:
+            if self.strategy.restart and done.feedback in self.told:
                 self.messages = self.first
             elif done.report is None:
-                self.messages = prompt.ask_again(self.first, task, done.feedback, self.wording)
+                self.messages = prompt.ask_again(self.first, task, done.feedback, self.strategy.wording)
             else:
                 self.messages = prompt.next_turn(
                     done.asked, done.reply, done.feedback, self.first, self.budget
@@ -341,7 +341,7 @@ class _Refinement:
             rounds.append(self._round(task, baseline, conversation, number))
             self.listener(RoundDone(rounds[-1]))
             conversation.repeats += rounds[-1].repeated
-            conversation.follow(rounds[-1], task, restart=self.options.strategy.restart)
+            conversation.follow(rounds[-1], task)
         return self._propose(task, baseline, rounds, earlier)
 
     def _finished(self, rounds: Sequence[Round], conversation: _Conversation) -> bool:
@@ -414,7 +414,7 @@ class _Refinement:
         if done.repeated:
             self.listener(AskedAgain())
             messages = prompt.ask_again(
-                conversation.first, task, conversation.same_code, conversation.wording
+                conversation.first, task, conversation.same_code, self.options.strategy.wording
             )
             sampling = replace(SAMPLED, seed=self._next_seed())
             done = self._answered(task, baseline, conversation, messages, number, sampling)
