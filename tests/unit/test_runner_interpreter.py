@@ -105,6 +105,18 @@ def test_without_a_sandbox_nothing_runs_and_the_remedy_is_named(
     assert not ran.exists()
 
 
+@pytest.mark.parametrize("level", ["auto", "off"])
+def test_on_another_system_nothing_runs_and_the_way_to_linux_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    ran = tmp_path / "ran"
+    project = Project(tmp_path / "project", {"test_a.py": f"open({str(ran)!r}, 'w')\n"})
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SandboxUnavailable, match=r"on Linux only.*WSL.*dev container"):
+        project.run("test_a.py", level=level)
+    assert not ran.exists()
+
+
 def test_where_bubblewrap_does_not_work_landlock_does_unless_strictness_is_asked_for(
     tmp_path: Path, broken_bwrap: None
 ) -> None:

@@ -6,9 +6,11 @@ import { showDoctor } from "./doctor";
 import { Environment } from "./environment";
 import { repairExample } from "./example";
 import { selectModel } from "./model";
-import { offerSetUp, setUp } from "./setUp";
+import { offerSetUp, setUp, tellOfLinux } from "./setUp";
 
 const MODEL_CHOSEN = "modelChosen";
+/** Where the tests' sandbox is: of a remote window, of that machine, which is where this runs. */
+const HAS_SANDBOX = process.platform === "linux";
 
 /** The server's Python side: where it is, how it is set up, and what is done with its commands. */
 export class Setup {
@@ -20,7 +22,7 @@ export class Setup {
 
   /** Returns how to start the server, or undefined while there is nothing to start. */
   async serverCommand(): Promise<Program | undefined> {
-    return (await this.isThere()) ? this.companion("lsp") : undefined;
+    return HAS_SANDBOX && (await this.isThere()) ? this.companion("lsp") : undefined;
   }
 
   register(client: Client): vscode.Disposable {
@@ -37,10 +39,10 @@ export class Setup {
       (making ??= make().finally(() => {
         making = undefined;
       }));
+    const whereSandboxed = (act: () => Promise<void>) => (): Promise<void> => (HAS_SANDBOX ? act() : tellOfLinux());
     /** Commands that need the server's environment lead to it where it is missing. */
-    const whenThere = (act: () => Promise<void>) => async (): Promise<void> => {
-      await ((await this.isThere()) ? act() : offerSetUp());
-    };
+    const whenThere = (act: () => Promise<void>): (() => Promise<void>) =>
+      whereSandboxed(async () => ((await this.isThere()) ? act() : offerSetUp()));
     const cwd = context.extensionPath;
     const choose = async (): Promise<void> => {
       if (await selectModel(this.companion, cwd, client.log)) {
@@ -50,7 +52,7 @@ export class Setup {
     };
     const example = (): Promise<void> => repairExample(context, path.dirname(path.dirname(this.python())), client);
     return vscode.Disposable.from(
-      vscode.commands.registerCommand("oci.setUp", makeOnce),
+      vscode.commands.registerCommand("oci.setUp", whereSandboxed(makeOnce)),
       vscode.commands.registerCommand("oci.selectModel", whenThere(choose)),
       vscode.commands.registerCommand("oci.doctor", whenThere(() => showDoctor(this.companion, cwd, client.log))),
       vscode.commands.registerCommand("oci.repairExample", whenThere(example)),
@@ -60,6 +62,10 @@ export class Setup {
   /** Sets up what an update of the extension has made necessary, or asks whether to set up at all. */
   async begin(): Promise<void> {
     await this.tellContext();
+    if (!HAS_SANDBOX) {
+      await tellOfLinux();
+      return;
+    }
     if (await this.isThere()) {
       return;
     }

@@ -58,6 +58,13 @@ async function tellFailure(message: string, log: vscode.LogOutputChannel): Promi
   }
 }
 
+/** Says why nothing is set up on another system, and where it would be. */
+export async function tellOfLinux(): Promise<void> {
+  await vscode.window.showWarningMessage(
+    vscode.l10n.t("OCI needs Linux: open this folder in WSL, in a dev container or over SSH."),
+  );
+}
+
 /** Asks once in a window whether the server may be set up. */
 export async function offerSetUp(): Promise<void> {
   const yes = vscode.l10n.t("Set Up");
