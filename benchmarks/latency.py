@@ -53,6 +53,8 @@ def main() -> int:
     parser.add_argument("--interpreter", type=Path, default=Path(sys.executable))
     parser.add_argument("--vscode-python", type=Path, help="its python_files")
     options = parser.parse_args()
+    # As users have it: pytest keeps the tests as it has rewritten them beside them, and all ways read that.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name, (head, body) in PROJECTS.items():
         with tempfile.TemporaryDirectory() as folder:
             _project(name, Path(folder).resolve(), head, body, options)

@@ -21,6 +21,8 @@ from runner.tally import Tally
 _TICK_SECONDS = 0.05
 _GRACE_SECONDS = 2.5
 """What the time limit inside is given to work, before the run is killed from here."""
+_CLOSING_SECONDS = 0.005
+"""For a process that has said its last word to close its report; one that others hold open, too, is killed."""
 _CHUNK = 1 << 16
 _STACK_BYTES = 1 << 16
 _EVENT_BYTES = 256 << 20
@@ -44,6 +46,9 @@ class Running(Protocol):
 
     def end(self) -> None:
         """Kill it and everything that it has started."""
+
+    def leave(self) -> None:
+        """Let go of it once it has closed its report: nothing that it does any more counts."""
 
 
 class ColdProcess:
@@ -84,6 +89,8 @@ class ColdProcess:
         kill_tree(self.pid)
         self._process.wait()
 
+    leave = end
+
 
 class TestProcess:
     """A running driver: gives events, is held to its limits."""
@@ -99,6 +106,7 @@ class TestProcess:
         self._output = bytearray()
         self._stack = bytearray()
         self._event_bytes = 0
+        self._events_closed = False
 
     def watch(self, tally: Tally, cancel: threading.Event) -> tuple[Stop, str]:
         """Wait for its end, or end it; return why it ended, with words for the user.
@@ -114,8 +122,13 @@ class TestProcess:
                     os.set_blocking(fd, False)
                     selector.register(fd, selectors.EVENT_READ)
                 stop, detail = self._until_end(selector, tally, cancel)
+                if tally.ended is not None:
+                    self._until_closed(selector, tally)
         finally:
-            self._running.end()
+            if self._events_closed:
+                self._running.leave()
+            else:
+                self._running.end()
             self._drain(tally)
             os.close(output_fd)
         return stop, detail
@@ -160,6 +173,14 @@ class TestProcess:
                 tally.violate("the run flooded its report with more than 256 MiB")
                 return tally.end_by_force(Stop.CRASHED, "killed: it flooded its report")
 
+    def _until_closed(self, selector: selectors.BaseSelector, tally: Tally) -> None:
+        """Wait, for a moment, until nobody can write to the report any more."""
+        deadline = time.monotonic() + _CLOSING_SECONDS
+        while not self._events_closed and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                if not self._move(key.fd, tally):
+                    selector.unregister(key.fd)
+
     def _move(self, fd: int, tally: Tally) -> bool:
         """Take what has come on a descriptor; return whether more may come."""
         try:
@@ -170,6 +191,7 @@ class TestProcess:
             return False
         if fd == self._event_fd:
             self._event_bytes += len(data)
+            self._events_closed = not data
             tally.feed(data)
         elif fd == self._stack_fd:
             self._stack = (self._stack + data)[:_STACK_BYTES]

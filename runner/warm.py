@@ -72,7 +72,9 @@ class WarmProcess:
         began = time.time_ns()
         self.preloaded = set(preload)
         self.healthy = True
-        """Whether nothing of the last run is left in it."""
+        """Whether nothing of the last run is left in it, as far as is known."""
+        self._left: WarmRun | None = None
+        """The last run, if it has not been ended yet."""
         self._forked_ahead = False
         self._control, theirs = socket.socketpair()
         self._control.settimeout(_START_SECONDS)
@@ -124,9 +126,9 @@ class WarmProcess:
             raise Unfit(said["unfit"])
         self._loaded = {PurePosixPath(path) for path in said["loaded"]}
         below = descendants(self._process.pid)
-        self._own = frozenset(below)
         if len(below) != 2:  # bubblewrap's inner process, and the one that forks
             raise Unfit("a plugin or a conftest starts other programs when it is loaded")
+        self._own, self._forking = frozenset(below), below[-1]
         self._renewer = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(show.__file__).with_name("renew.py"))],
             stdin=subprocess.PIPE,
@@ -135,7 +137,7 @@ class WarmProcess:
             text=True,
         )
         enter = {
-            "pid": below[-1],
+            "pid": self._forking,
             "workspace": str(self.workspace),
             "lower": bubblewrap.LOWER,
             "kept": bubblewrap.below_tmp(request, interpreter),
@@ -277,10 +279,21 @@ class WarmProcess:
             return False
         return set(descendants(self._process.pid)) == self._own
 
+    def leave_run(self, run: WarmRun) -> bool:
+        """Have a run ended when this process is cleaned; return whether it can wait: it is one process, and goes."""
+        below = set(descendants(self._process.pid)) - self._own
+        if len(below) > 1 or not below.issubset(descendants(self._forking)):
+            return False
+        self._left = run
+        return True
+
     def clean(self) -> bool:
-        """Drop what a run has written; return whether nothing of it remains."""
+        """Drop what a run has written, and end what it has left; return whether nothing of it remains."""
+        if self._left is not None:
+            self._left.end()
+            self._left = None
         try:
-            left = self._renew({}) or self._left_in_kernel()
+            left = "processes" if not self.healthy else self._renew({}) or self._left_in_kernel()
         except OSError as error:
             left = str(error)
         if left:
@@ -381,6 +394,11 @@ class WarmRun:
         while (gone := served.end_run()) and self._status is None and time.monotonic() < deadline:
             self._status = served.status(0.01)
         served.healthy = gone and not self._failed and self._status is not None
+
+    def leave(self) -> None:
+        """As `Running`."""
+        if not self._served.leave_run(self):
+            self.end()
 
 
 @dataclass(frozen=True)
@@ -488,9 +506,6 @@ class WarmProcesses:
             self._start(key, request, interpreter, bwrap, names)
 
         if served is None:
-            start()
-        elif not served.healthy:
-            self._later(served.close)
             start()
         else:
             used = _Used(served, start, [name for name in names if name not in served.preloaded])

@@ -14,12 +14,13 @@ class Channel:
     can read it: that is what the reading of the candidate is for.
     """
 
-    __slots__ = ("_send",)
+    __slots__ = ("_send", "close")
 
     def __init__(self, fd: int, nonce: str) -> None:
         os.set_inheritable(fd, False)  # the programs that tests start do not get it
         owner = os.getpid()
-        getpid, write, dumps = os.getpid, os.write, json.dumps  # before user code can replace them
+        # Before user code can replace them.
+        getpid, write, shut, dumps = os.getpid, os.write, os.close, json.dumps
 
         def send(event: dict[str, Any]) -> None:
             if getpid() != owner:
@@ -28,7 +29,13 @@ class Channel:
             while line:
                 line = line[write(fd, line) :]
 
+        def close() -> None:
+            if getpid() == owner:
+                shut(fd)
+
         self._send = send
+        self.close = close
+        """Ends the report: nothing can be sent any more, and the parent sees that."""
 
     def send(self, event: str, **fields: Any) -> None:
         """Send one event.

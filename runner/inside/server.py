@@ -96,9 +96,12 @@ class Server:
             self.ending.exit()
         self.say({"loaded": self._loaded(session.config)})
         self._read = None
+        # Registering reads each of its hooks' signatures; a child then gives it what to run.
+        plugin = Plugin.__new__(Plugin)
+        session.config.pluginmanager.register(plugin, "oci-companion")
         run, descriptors = self._until_child(session.config)
         self.run = Run(run, descriptors, self)
-        self.run.enter(session)
+        self.run.enter(session, plugin)
 
     def say(self, what: dict[str, Any]) -> None:
         """Answer the parent."""
@@ -307,8 +310,8 @@ class Run:
         self._channel: Any = None
         order["event_fd"], order["stack_fd"], self._output_fd = descriptors
 
-    def enter(self, session: Any) -> None:
-        """Make of a copied session one of this run."""
+    def enter(self, session: Any, plugin: Plugin) -> None:
+        """Make of a copied session one of this run, and of a plugin that was only registered one that reports."""
         os.chdir(self._order["workspace"])  # of this run, for it has been mounted anew
         config = session.config
         for each in _captures(config):
@@ -325,9 +328,8 @@ class Run:
         files, workspace, options = wanted(self._order, self._channel)
         if not files:
             self.finish(4)
-        plugin = Plugin(self._channel, workspace, **options)
+        plugin.__init__(self._channel, workspace, **options)  # type: ignore[misc]
         plugin.before = before
-        config.pluginmanager.register(plugin, "oci-companion")
         plugin.pytest_sessionstart(session)
         plugin.start_tracing()
         config.args[:] = files
@@ -339,7 +341,7 @@ class Run:
     def fail(self, error: str) -> None:
         """Report what pytest could not handle, and end the process."""
         if self._channel is not None:
-            self._channel.send("end", status=3, error=error)
+            self._server.ending.report(self._channel, {"status": 3, "error": error})
         self._server.ending.exit()
 
 

@@ -52,19 +52,29 @@ class Ending:
     def end(self, channel: Channel, work: Callable[[], int]) -> None:
         """Do some work, report how it ended, and end the process."""
         try:
-            channel.send("end", status=work())
+            said: dict[str, Any] = {"status": work()}
         except BaseException as error:  # pytest lets out what it cannot handle; the parent must hear of it
-            channel.send("end", status=3, error=message(error))
-        self.exit()
+            said = {"status": 3, "error": message(error)}
+        self.report(channel, said)
+
+    def report(self, channel: Channel, said: dict[str, Any]) -> None:
+        """Report how the run ended, and end the process; the end of the report is the last that it does."""
+        self._flush_all()
+        channel.send("end", **said)
+        channel.close()  # the process itself takes a while to go, for which the parent need not wait
+        self._exit(0)
 
     def exit(self) -> None:
         """End the process; neither atexit handlers nor threads of the user's code have a say any more."""
+        self._flush_all()
+        self._exit(0)
+
+    def _flush_all(self) -> None:
         for each in self._flush:
             try:
                 each()
-            except (OSError, ValueError):
-                pass  # the user's code closed it
-        self._exit(0)
+            except (OSError, ValueError, RuntimeError):
+                pass  # the user's code closed it, or left it half written
 
 
 def wanted(order: dict[str, Any], channel: Channel) -> tuple[list[str], Workspace, dict[str, Any]]:

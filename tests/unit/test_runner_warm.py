@@ -665,3 +665,19 @@ def test_a_run_cancelled_before_it_begins_leaves_nothing(tmp_path: Path, warm: W
         own = psutil.Process().children(recursive=True)
         assert not [each for each in own if each.name() == "sleep"]
         warm.settle()
+
+
+@pytest.mark.parametrize("stray", ["subprocess.Popen(['sleep', '77'])", "os.fork() or time.sleep(77)"])
+def test_what_a_run_has_started_is_gone_when_it_has_ended(
+    tmp_path: Path, warm: WarmProcesses, stray: str
+) -> None:
+    """The process of the run itself may take a moment longer, for it does nothing any more."""
+    project = Project(tmp_path, {"test_c.py": f"import os, subprocess, time\n\ndef test_c():\n    {stray}\n"})
+    prepared(project, warm, "test_c.py")
+    [served] = (each for each, _ in warm._idle.values())
+    for _ in range(5):
+        report = project.run("test_c.py", warm=warm)
+        below = set(descendants(served.pid)) - served._own
+        assert report.warm and report.passed
+        assert len(below) <= 1
+        warm.settle()
