@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _failed(options: argparse.Namespace, reason: str) -> int:
     print(f"oci-companion: {reason}", file=sys.stderr)
     if getattr(options, "json", False):
-        print(json.dumps({"verified": False, "error": reason, "rounds": [], "receipt": None, "diff": ""}))
+        print(json.dumps({"error": reason, **getattr(options, "without_result", {})}))
     return COULD_NOT_RUN
 
 
@@ -136,6 +136,8 @@ def _add_request_options(command: argparse.ArgumentParser) -> None:
     how.add_argument("--apply", action="store_true", help="write the file if the proposal is verified")
     command.add_argument("--instruction", default="", metavar="TEXT")
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    nothing = {"verified": False, "rounds": [], "receipt": None, "diff": ""}
+    command.set_defaults(without_result=nothing)  # so that a failure has the keys of an answer
 
 
 def _fix(options: argparse.Namespace) -> int:

@@ -107,6 +107,9 @@ def test_a_stopped_run_goes_on(tmp_path: Path, data: Path, endpoint: Endpoint) -
 
 
 def test_what_cannot_be_run_is_told(tmp_path: Path, data: Path, endpoint: Endpoint) -> None:
+    nothing = run("compare", tmp_path / "a", tmp_path / "b", "--json")
+    assert nothing.returncode == 2 and "holds no evaluation" in nothing.stderr
+    assert list(json.loads(nothing.stdout)) == ["error"]
     missing = run("repair", "--data", tmp_path / "none.jsonl", endpoint=endpoint)
     assert (
         missing.returncode == 2 and "cannot be read" in missing.stderr and "Traceback" not in missing.stderr
