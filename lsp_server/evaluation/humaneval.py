@@ -6,14 +6,12 @@ Source: Chen et al., Evaluating Large Language Models Trained on Code, 2021; Hum
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lsp_server.evaluation.json_lines import json_lines, read_data
 from lsp_server.evaluation.outcome import TaskOutcome
 from lsp_server.evaluation.run_folder import EvaluationError
 from lsp_server.evaluation.tasks import RepairTask
@@ -82,18 +80,13 @@ def _task(row: Mapping[str, Any], declaration: str, written: str, head: str) -> 
 
 def _rows(path: Path, what: str, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file that have all that is needed of them."""
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8")
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
-    for number, row in enumerate(rows, 1):
+    for line in json_lines(path, read_data(path)):
+        row = line.value
         if not isinstance(row, dict):
-            raise EvaluationError(f"Line {number} of {path} is no row of {what}: it is no object.")
+            raise EvaluationError(f"Line {line.number} of {path} is no row of {what}: it is no object.")
         if lacks := [key for key in needed if not isinstance(row.get(key), str)]:
             raise EvaluationError(
-                f"Line {number} of {path} is no row of {what}: it lacks {', '.join(lacks)}."
+                f"Line {line.number} of {path} is no row of {what}: it lacks {', '.join(lacks)}."
             )
         yield row
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Literal
 
 import httpx
 
+from lsp_server.evaluation.json_lines import JsonLine, json_lines, read_data
 from lsp_server.evaluation.run_folder import EvaluationError
 
 Dataset = Literal["humaneval", "mbpp"]
@@ -122,28 +121,23 @@ def read(dataset: Dataset, file: Path) -> Problems:
     Raises:
         EvaluationError: it cannot be read, or is no file of EvalPlus'.
     """
-    try:
-        data = file.read_bytes()
-        if file.name.endswith(".gz"):
-            data = gzip.decompress(data)
-        rows = [(line, json.loads(line)) for line in data.splitlines() if line.strip()]
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise EvaluationError(f"{file} cannot be read as JSON Lines: {error}.") from error
-    problems = tuple(_problem(file, number, line, row) for number, (line, row) in enumerate(rows, 1))
+    data = read_data(file)
+    problems = tuple(_problem(file, line) for line in json_lines(file, data))
     if not problems:
         raise EvaluationError(f"{file} holds no problem.")
     return Problems(dataset, hashlib.sha256(data).hexdigest(), problems)
 
 
-def _problem(file: Path, number: int, line: bytes, row: object) -> Problem:
+def _problem(file: Path, line: JsonLine) -> Problem:
+    row = line.value
     missing: Sequence[str] = [name for name in _FIELDS if not isinstance(row, dict) or row.get(name) is None]
     if not isinstance(row, dict) or missing:
         raise EvaluationError(
-            f"{file}, line {number}, has no {', '.join(missing)}: a file of EvalPlus' (HumanEvalPlus.jsonl, "
+            f"{file}, line {line.number}, has no {', '.join(missing)}: a file of EvalPlus' (HumanEvalPlus.jsonl, "
             "MbppPlus.jsonl) is needed."
         )
     # EvalPlus insists on the field, and reads it only to make further inputs; MBPP+ has files without it.
-    whole = line if "contract" in row else json.dumps({**row, "contract": ""}).encode()
+    whole = line.text if "contract" in row else json.dumps({**row, "contract": ""}).encode()
     return Problem(
         row["task_id"], row["prompt"], row["entry_point"], row["canonical_solution"], whole.strip() + b"\n"
     )

@@ -12,6 +12,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
 
 from lsp_server.evaluation.git import check_out
+from lsp_server.evaluation.json_lines import json_lines, read_data
 from lsp_server.evaluation.run_folder import EvaluationError
 
 
@@ -45,34 +46,27 @@ class RepairTask:
 
 
 def read_tasks(path: Path) -> list[RepairTask]:
-    """Return the tasks of a file, one JSON object a line; keys that a task does not have are passed over.
+    """Return the tasks of a file, `.jsonl` or `.jsonl.gz`; keys that a task does not have are passed over.
 
     Raises:
         EvaluationError: it cannot be read, or a line is no task.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # JSON may hold all that `splitlines` splits at
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
     tasks = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for line in json_lines(path, read_data(path)):
+        which = f"Line {line.number} of {path}"
         try:
-            task = make_converter().structure(json.loads(line), RepairTask)
+            task = make_converter().structure(line.value, RepairTask)
         except BaseValidationError as error:
             raise EvaluationError(
-                f"Line {number} of {path} is no repair task: {'; '.join(transform_error(error))}"
+                f"{which} is no repair task: {'; '.join(transform_error(error))}"
             ) from error
         except (ValueError, TypeError) as error:
-            raise EvaluationError(f"Line {number} of {path} is no repair task: {error}") from error
+            raise EvaluationError(f"{which} is no repair task: {error}") from error
         for each in (*task.files, *task.solution, task.target, *task.tests):
             if PurePosixPath(each).is_absolute() or ".." in PurePosixPath(each).parts:
-                raise EvaluationError(
-                    f"Line {number} of {path} names {each}, which is outside of the project."
-                )
+                raise EvaluationError(f"{which} names {each}, which is outside of the project.")
         if not task.tests:
-            raise EvaluationError(f"Line {number} of {path} names no tests.")
+            raise EvaluationError(f"{which} names no tests.")
         tasks.append(task)
     if not tasks:
         raise EvaluationError(f"{path} holds no task.")

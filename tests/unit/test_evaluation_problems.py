@@ -60,7 +60,7 @@ def test_where_the_data_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("not json\n", "cannot be read as JSON Lines"),
+        ("not json\n", "cannot be read as JSON"),
         ("", "holds no problem"),
         ('{"task_id": "Tiny/1"}\n', "line 1, has no prompt, entry_point, canonical_solution"),
         ("3\n", "line 1, has no task_id"),
