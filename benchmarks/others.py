@@ -276,14 +276,11 @@ def _table(results: dict[str, list[Result]]) -> None:
     print(f"\n{'':13} {'repaired':>9} {'all, s':>8} {'median, s':>10} {'tokens':>8} {'damaged':>8}")
     for who, theirs in results.items():
         seconds = [each.seconds for each in theirs]
-        pairs = [(a.repaired, b.repaired) for a, b in zip(ours, theirs, strict=True)]
-        counts = Pairs(
-            *(pairs.count(each) for each in ((True, True), (True, False), (False, True), (False, False)))
-        )
+        pairs = Pairs.counted((a.repaired, b.repaired) for a, b in zip(ours, theirs, strict=True))
         against = (
             ""
             if theirs is ours
-            else f"  time x {sum(seconds) / sum(each.seconds for each in ours):.2f}, p = {mcnemar(counts):.3f}"
+            else f"  time x {sum(seconds) / sum(each.seconds for each in ours):.2f}, p = {mcnemar(pairs):.3f}"
         )
         print(
             f"{who:13} {sum(each.repaired for each in theirs):4} of {len(theirs):2} {sum(seconds):8.0f} "

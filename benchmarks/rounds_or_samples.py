@@ -152,10 +152,7 @@ def _table(runs: Mapping[str, Outcomes]) -> int:
 
 
 def _pairs(first: Outcomes, second: Outcomes) -> Pairs:
-    counted = [(first[task].passed, second[task].passed) for task in first if task in second]
-    return Pairs(
-        *(counted.count(each) for each in ((True, True), (True, False), (False, True), (False, False)))
-    )
+    return Pairs.counted((first[task].passed, second[task].passed) for task in first if task in second)
 
 
 if __name__ == "__main__":

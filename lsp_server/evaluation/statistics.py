@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Z = 1.959963984540054
@@ -27,6 +28,12 @@ class Pairs:
     only_a: int
     only_b: int
     neither: int
+
+    @classmethod
+    def counted(cls, passed: Iterable[tuple[bool, bool]]) -> Pairs:
+        """Count tasks by whether each passed in the first run, and in the second."""
+        found = Counter(passed)
+        return cls(found[True, True], found[True, False], found[False, True], found[False, False])
 
     @property
     def of(self) -> int:

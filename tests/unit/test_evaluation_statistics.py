@@ -137,6 +137,7 @@ def test_the_paired_difference_is_within_bounds_and_turns_with_the_runs(pairs: P
 def test_counts_of_pairs_add_up(pairs: Pairs) -> None:
     assert pairs.of == pairs.both + pairs.only_a + pairs.only_b + pairs.neither
     assert (pairs.b - pairs.a) / max(pairs.of, 1) == pytest.approx(pairs.difference)
+    assert Pairs.counted([(True, True)] * 3 + [(True, False)] * 2 + [(False, False)]) == Pairs(3, 2, 0, 1)
 
 
 @pytest.mark.parametrize(
