@@ -48,7 +48,7 @@ class Running(Protocol):
         """Kill it and everything that it has started."""
 
     def leave(self) -> None:
-        """Let go of it once it has closed its report: nothing that it does any more counts."""
+        """Let go of it once it has ended its report and closed it: nothing that it says any more counts."""
 
 
 class ColdProcess:
@@ -125,7 +125,7 @@ class TestProcess:
                 if tally.ended is not None:
                     self._until_closed(selector, tally)
         finally:
-            if self._events_closed:
+            if tally.ended is not None and self._events_closed:
                 self._running.leave()
             else:
                 self._running.end()

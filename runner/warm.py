@@ -25,7 +25,7 @@ from runner.index import CONFIGURATION
 from runner.interpreter import Interpreter, last_change
 from runner.request import TestRequest
 from runner.sandbox import bubblewrap, show
-from runner.sandbox.limits import descendants, kill_below, kill_tree
+from runner.sandbox.limits import descendants, is_exiting, kill_below, kill_tree
 from runner.sandbox.probe import Isolation
 
 MOST = 2
@@ -36,6 +36,8 @@ _START_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
 _ENDING_SECONDS = 0.005
 """For a child that has said its last word to end by itself, which is sooner than it can be killed."""
+_LEAVING_SECONDS = 0.002
+"""For a child that has closed its report to be on its way out."""
 _SIZE_BYTES = 1 << 30
 
 log = logging.getLogger(__name__)
@@ -128,7 +130,7 @@ class WarmProcess:
         below = descendants(self._process.pid)
         if len(below) != 2:  # bubblewrap's inner process, and the one that forks
             raise Unfit("a plugin or a conftest starts other programs when it is loaded")
-        self._own, self._forking = frozenset(below), below[-1]
+        self._own = frozenset(below)
         self._renewer = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(show.__file__).with_name("renew.py"))],
             stdin=subprocess.PIPE,
@@ -137,7 +139,7 @@ class WarmProcess:
             text=True,
         )
         enter = {
-            "pid": self._forking,
+            "pid": below[-1],
             "workspace": str(self.workspace),
             "lower": bubblewrap.LOWER,
             "kept": bubblewrap.below_tmp(request, interpreter),
@@ -280,12 +282,17 @@ class WarmProcess:
         return set(descendants(self._process.pid)) == self._own
 
     def leave_run(self, run: WarmRun) -> bool:
-        """Have a run ended when this process is cleaned; return whether it can wait: it is one process, and goes."""
-        below = set(descendants(self._process.pid)) - self._own
-        if len(below) > 1 or not below.issubset(descendants(self._forking)):
-            return False
+        """Have a run ended when this process is cleaned; return whether that can wait, for nothing of it runs."""
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        # Twice, for what is given another parent between two looks can be missed by one of them.
+        while not all(self._runs_nothing() for _ in range(2)):
+            if time.monotonic() > deadline:
+                return False
         self._left = run
         return True
+
+    def _runs_nothing(self) -> bool:
+        return all(is_exiting(pid) for pid in descendants(self._process.pid) if pid not in self._own)
 
     def clean(self) -> bool:
         """Drop what a run has written, and end what it has left; return whether nothing of it remains."""

@@ -30,6 +30,10 @@ def leave_out(early_config: Any, args: list[str]) -> None:
 class Plugin(Driving):
     """Sends what is collected, each test's start and outcome, and every collection error."""
 
+    # Of one that is registered and has not been told yet what to run.
+    tracer = None
+    before: set[str] | None = None
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         """Take what `Driving` takes."""
         super().__init__(*arguments, **named)
@@ -41,7 +45,7 @@ class Plugin(Driving):
         self._footprint = Footprint()
         self._setting_up: list[Footprint] = []
         """Of the fixtures that tests share, those that are being set up, each by the one before it."""
-        self.before: set[str] | None = None
+        self.before = None
         """The modules that there were when the run began, where it is to be told what it imports besides."""
 
     # Collection

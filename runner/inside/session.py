@@ -58,9 +58,9 @@ class Ending:
         self.report(channel, said)
 
     def report(self, channel: Channel, said: dict[str, Any]) -> None:
-        """Report how the run ended, and end the process; the end of the report is the last that it does."""
-        self._flush_all()
+        """Report how the run ended, and end the process."""
         channel.send("end", **said)
+        self._flush_all()
         channel.close()  # the process itself takes a while to go, for which the parent need not wait
         self._exit(0)
 

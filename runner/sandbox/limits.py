@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import time
@@ -13,7 +14,8 @@ from runner.request import Limits
 
 _KILL_SECONDS = 2.0
 """At most, for a tree that forks as fast as it is killed; any other is gone within a few milliseconds."""
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_EXITING = 4
+"""PF_EXITING of include/linux/sched.h."""
 _OWN_PROCESSES = 4
 """bubblewrap's own, or the reaper, and the process that forks where one serves many runs."""
 
@@ -111,10 +113,22 @@ def resident_bytes(pids: list[int]) -> int:
     total = 0
     for pid in pids:
         try:
-            total += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+            total += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * mmap.PAGESIZE
         except (OSError, IndexError):
             continue  # it has ended
     return total
+
+
+def is_exiting(pid: int) -> bool:
+    """Return whether a process runs none of its code any more: every thread of it is on its way out, or gone."""
+    for thread in _threads(pid):
+        try:
+            state, *_, flags = (thread / "stat").read_bytes().rpartition(b")")[2].split()[:7]
+        except (OSError, ValueError):
+            continue  # it has gone meanwhile
+        if state not in (b"Z", b"X") and not int(flags) & _EXITING:
+            return False
+    return True
 
 
 def kill_tree(pid: int) -> None:
@@ -142,12 +156,15 @@ def _kill(pid: int) -> None:
         return  # it has ended, and its number may be another's
 
 
-def _children(pid: int) -> Iterator[int]:
+def _threads(pid: int) -> list[Path]:
     try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
-        return
-    for thread in threads:
+        return []
+
+
+def _children(pid: int) -> Iterator[int]:
+    for thread in _threads(pid):
         try:
             yield from map(int, (thread / "children").read_bytes().split())
         except OSError:

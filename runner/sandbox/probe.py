@@ -166,8 +166,8 @@ def remedy() -> str:
     """Return what makes bubblewrap work here, in words."""
     if sys.platform != "linux":
         return (
-            "Open the folder where there is one: in WSL on Windows, in a dev container or over SSH elsewhere; VS Code "
-            "runs the companion there."
+            "Open the folder on Linux: in WSL on Windows, in a dev container or over SSH elsewhere; VS Code runs the "
+            "companion there."
         )
     apparmor = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
     if apparmor.exists() and apparmor.read_text().strip() == "1" and os.getuid() != 0:

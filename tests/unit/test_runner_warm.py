@@ -667,17 +667,67 @@ def test_a_run_cancelled_before_it_begins_leaves_nothing(tmp_path: Path, warm: W
         warm.settle()
 
 
-@pytest.mark.parametrize("stray", ["subprocess.Popen(['sleep', '77'])", "os.fork() or time.sleep(77)"])
+STRAY = """
+    import ctypes, os, signal, subprocess, time
+
+    def named():
+        ctypes.CDLL(None).prctl(15, b"stray")
+
+    def started():
+        subprocess.Popen(["sleep", "77"])
+
+    def forked():
+        if os.fork() == 0:
+            named()
+            time.sleep(77)
+
+    def orphaned():
+        if os.fork() == 0:
+            forked()
+            os._exit(0)
+        os.wait()
+
+    def closed():
+        # It says nothing any more, and nothing in it ends it.
+        named()
+        os.closerange(3, 999)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        while True:
+            pass
+"""
+
+
+def strays() -> list[str]:
+    below = psutil.Process().children(recursive=True)
+    return [name for name in (each.name() for each in below) if name in ("sleep", "stray")]
+
+
+@pytest.mark.parametrize("way", ["started", "forked", "orphaned"])
 def test_what_a_run_has_started_is_gone_when_it_has_ended(
-    tmp_path: Path, warm: WarmProcesses, stray: str
+    tmp_path: Path, warm: WarmProcesses, way: str
 ) -> None:
     """The process of the run itself may take a moment longer, for it does nothing any more."""
-    project = Project(tmp_path, {"test_c.py": f"import os, subprocess, time\n\ndef test_c():\n    {stray}\n"})
+    test = f"from stray import *\n\ndef test_c():\n    {way}()\n"
+    project = Project(tmp_path, {"stray.py": STRAY, "test_c.py": test})
     prepared(project, warm, "test_c.py")
-    [served] = (each for each, _ in warm._idle.values())
     for _ in range(5):
         report = project.run("test_c.py", warm=warm)
-        below = set(descendants(served.pid)) - served._own
+        assert not strays()
         assert report.warm and report.passed
-        assert len(below) <= 1
         warm.settle()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_run_that_closes_its_report_and_goes_on_is_killed(
+    tmp_path: Path, warm: WarmProcesses, cancelled: bool
+) -> None:
+    project = Project(tmp_path, {"stray.py": STRAY, "test_c.py": "def test_c(): pass\n"})
+    prepared(project, warm, "test_c.py")
+    cancel = threading.Event()
+    threading.Timer(0.5, cancel.set if cancelled else lambda: None).start()
+    files = {"test_c.py": "from stray import *\n\ndef test_c():\n    closed()\n"}
+    limits = Limits(wall_seconds=60 if cancelled else 1)
+    report = project.run("test_c.py", warm=warm, files=files, limits=limits, cancel=cancel)
+    assert not strays()
+    assert report.warm and not report.passed
+    assert report.stop is (Stop.CANCELLED if cancelled else Stop.WALL_CLOCK)
