@@ -288,6 +288,7 @@ class WarmProcess:
         while not all(self._runs_nothing() for _ in range(2)):
             if time.monotonic() > deadline:
                 return False
+            time.sleep(0.0001)  # it may want this very processor
         self._left = run
         return True
 
