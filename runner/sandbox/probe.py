@@ -163,7 +163,7 @@ def _try_launch(make: Callable[[TestRequest], Launch]) -> str | None:
 
 
 def remedy() -> str:
-    """Return what makes bubblewrap work here, in words."""
+    """Return what makes bubblewrap work here, in words; on another system than Linux, where it would."""
     if sys.platform != "linux":
         return (
             "Open the folder on Linux: in WSL on Windows, in a dev container or over SSH elsewhere; VS Code runs the "
