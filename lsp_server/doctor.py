@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsp_server.engine import supervise
+from lsp_server.engine import runtime, supervise
+from lsp_server.engine.protocol import EngineError
 from lsp_server.models import catalog, store
 from lsp_server.models.catalog import ModelEntry
 from runner.errors import RunnerError
@@ -62,7 +63,7 @@ def _interpreter(workspace: Path) -> Finding:
 def _model(entry: ModelEntry) -> Iterator[Finding]:
     form = store.find(entry.id)
     if form is not None:
-        yield Finding(True, f"model: {entry.id}, {form.precision} on {form.device}, in {form.path}")
+        yield _form(form)
         return
     pulled = store.pulled(entry.id)
     step = "export" if pulled else "pull"
@@ -71,6 +72,19 @@ def _model(entry: ModelEntry) -> Iterator[Finding]:
         "" if pulled else f" && oci-companion model export {entry.id}"
     )
     yield Finding(False, f"model: {entry.id} is {have}", remedy)
+
+
+def _form(preferred: store.Installed) -> Finding:
+    """Which form of a model this machine runs, and why it is not the preferred one."""
+    try:
+        choice = runtime.choose(preferred)
+    except EngineError as error:
+        return Finding(False, f"model: {preferred.model_id}, {preferred.precision} on a GPU", str(error))
+    form = choice.form
+    what = f"model: {form.model_id}, {form.precision} on {form.device} ({choice.memory.name}), in {form.path}"
+    if choice.passed_over:
+        return Finding(False, f"{what}, and not on a GPU", choice.passed_over)
+    return Finding(True, what)
 
 
 def _engine(entry: ModelEntry) -> Finding:

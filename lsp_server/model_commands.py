@@ -156,7 +156,10 @@ def _fit(options: argparse.Namespace) -> int:
         name = "a GPU's memory, as given" if device == "cuda" else "main memory, as given"
         memories = [machine.Memory(device, name, size, size)]
     else:
-        memories = machine.memories(options.device)
+        try:
+            memories = machine.memories(options.device)
+        except store.ModelError as error:
+            raise store.ModelError(f"{error}; you can say how much memory one has: --memory GB") from error
     here, least = memories[0], options.context or LEAST_CONTEXT
     sizes = {
         (form.model_id, form.precision): form.weight_bytes

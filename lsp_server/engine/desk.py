@@ -50,6 +50,11 @@ class Desk:
         """Most tokens of prompt and reply, once loaded."""
         return self._session.context if self._session else None
 
+    @property
+    def note(self) -> str:
+        """What the user should know of how the model runs, once loaded."""
+        return self._session.note if self._session else ""
+
     async def load(self) -> None:
         """Load the session; what goes wrong is kept in `failure`."""
         try:

@@ -29,7 +29,7 @@ from starlette.routing import Route
 from lsp_server.models import byte_products, catalog, store
 from lsp_server.models.chat import ChatFormatError
 
-from . import runfile, tuning, wire
+from . import runfile, runtime, tuning, wire
 from .desk import Desk
 from .protocol import ContextTooLong, EngineError
 from .session import Session, Usage
@@ -88,25 +88,50 @@ def serve(
 def load_session(form: store.Installed, context: int, threads: int | None) -> Session:
     """Load an exported model, and find how many drafts a pass should verify on this machine.
 
+    Where the form for a GPU cannot be run, and there is one for the CPU, that is taken, and the session's note says why.
+
     Args:
-        form: the exported model.
+        form: the form to prefer.
         context, threads: as for `serve`.
 
     Raises:
-        EngineError: it cannot be loaded, or this processor cannot run its form.
+        EngineError: it cannot be loaded, or nothing here can run its form.
     """
+    choice = runtime.choose(form)
+    try:
+        runtime.prepare(choice)
+        session = _load(choice, context, threads)
+    except EngineError as error:
+        if (other := runtime.instead(choice, str(error))) is None:
+            raise
+        choice = other
+        session = _load(choice, context, threads)
+    if choice.passed_over:
+        session.note = f"{form.model_id} runs on the CPU: {choice.passed_over}"
+        log.warning("%s", session.note)
+    log.info(
+        "loaded on %s (%s): %d threads, %d drafts a pass, %d tokens of context",
+        session.device,
+        choice.memory.name,
+        session.threads,
+        session.drafts,
+        session.context,
+    )
+    return session
+
+
+def _load(choice: runtime.Choice, context: int, threads: int | None) -> Session:
+    form = choice.form
     if form.precision == "int8" and not byte_products.exact():
         raise EngineError(
             f"this processor cannot multiply bytes exactly, which {form.model_id} at int8 needs: run `oci-companion "
             f"model rm {form.model_id}`, then `model pull` and `model export` on this machine"
         )
     family, template = store.entry(form.model_id).family, store.chat_template(form.model_id)
-    session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads)
+    session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads, choice.memory)
     if session.shares_buffer:
-        session.drafts = tuning.drafts(form, session.threads, session.new_generator)
-    log.info(
-        "loaded on %s with %d threads, %d drafts a pass", session.device, session.threads, session.drafts
-    )
+        gpu = choice.memory.name if session.device == "cuda" else ""
+        session.drafts = tuning.drafts(form, session.threads, gpu, session.new_generator)
     return session
 
 
@@ -169,7 +194,7 @@ def build_app(running: runfile.Running, desk: Desk) -> Starlette:
         if not allowed(request):
             return _unauthorized()
         body = {"state": desk.state, "model": running.model, "device": desk.device, "pid": running.pid}
-        return JSONResponse(body | {"context": desk.context, "error": desk.failure})
+        return JSONResponse(body | {"context": desk.context, "error": desk.failure, "note": desk.note})
 
     async def models(request: Request) -> Response:
         if not allowed(request):

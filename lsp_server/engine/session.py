@@ -15,8 +15,11 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-import onnxruntime_genai  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
+
+from lsp_server.models import machine
+from lsp_server.models.catalog import Device
+from lsp_server.models.fit import RESERVE
 
 from .cache import Conversation, Conversations
 from .protocol import ContextTooLong, EngineError, Message, Sampling
@@ -24,15 +27,19 @@ from .speculation import Lookup
 from .tokenizer import ChatTokenizer
 from .turn import Ticket, Turn
 
-PREFILL_CHUNK = {"cpu": 64, "cuda": 512}
+PREFILL_CHUNK: dict[Device, int] = {"cpu": 64, "cuda": 512}
 """Prompt tokens computed between two looks at `cancel`: about a second's work on two cores, where 32 are an eighth
 slower and whole prompts hardly faster (measured)."""
 DRAFTS = 4
 """Drafts a pass where it was not measured (`tuning`)."""
 NUCLEUS = 256
 """Likeliest tokens that are looked through first for those that may be drawn."""
-CACHE_BYTES = 1 << 30
+CACHE_BYTES: dict[Device, int] = {"cpu": 1 << 30, "cuda": 8 << 30}
 """Most memory for the caches of all conversations together, unless told otherwise."""
+OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "out of memory")
+"""How the runtime says it, of main memory and of a GPU's."""
+LEAST_CONTEXT = 1024
+"""Tokens that there must be memory for: a small file's repair."""
 
 
 @dataclass
@@ -73,8 +80,9 @@ class Session:
     Args:
         folder: as `models.export` leaves it.
         tokenizer: of the same folder.
-        context: most tokens of prompt and reply.
+        context: most tokens of prompt and reply; fewer are taken where memory has no room for them.
         threads: compute threads; None: `core_count()`.
+        memory: what it is to run in; None: the machine's own.
         cache_bytes: what the caches of all conversations may take; None: `CACHE_BYTES`, or a quarter of what is
             free if that is less.
         reuse: keep the prefix that a prompt shares with a conversation before.
@@ -91,6 +99,7 @@ class Session:
         tokenizer: ChatTokenizer,
         context: int,
         threads: int | None = None,
+        memory: machine.Memory | None = None,
         cache_bytes: int | None = None,
         reuse: bool = True,
         drafts: int = DRAFTS,
@@ -103,27 +112,35 @@ class Session:
         self.threads = threads or core_count()
         options = {"intra_op_num_threads": self.threads}
         overlay = {"model": {"decoder": {"session_options": options}}}
-        free = _need_memory(folder)
+        memory = memory or machine.memories("cpu")[0]
+        token_bytes = _cache_bytes_per_token(settings["decoder"], memory.device)
+        if not self.shares_buffer:
+            token_bytes *= 2  # old and new lie side by side
+        room = _room(folder, memory, token_bytes)
+        # Not at the module's head: which runtime a process has is decided before any is loaded (`runtime.prepare`).
+        import onnxruntime_genai  # type: ignore[import-untyped]
+
+        self._runtime = onnxruntime_genai
         try:
             configuration = onnxruntime_genai.Config(str(folder))
             configuration.overlay(json.dumps(overlay))
             self._model = onnxruntime_genai.Model(configuration)
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"{folder} could not be loaded: {error or 'out of memory'}") from error
+        self.note = ""
+        """What the user should know of how the model runs."""
         self.tokenizer = tokenizer
-        self.context = min(context, settings["context_length"])
-        self.device = str(self._model.device_type).lower()
+        self.context = min(context, settings["context_length"], room // token_bytes)
+        self.device: Device = "cuda" if str(self._model.device_type).lower() == "cuda" else "cpu"
         stop = settings["eos_token_id"]
         self._stop_ids = frozenset(stop if isinstance(stop, list) else [stop])
-        self._chunk = PREFILL_CHUNK.get(self.device, PREFILL_CHUNK["cpu"])
+        self._chunk = PREFILL_CHUNK[self.device]
         self.drafts = drafts if self.shares_buffer else 0
         if cache_bytes is None:
-            cache_bytes = min(CACHE_BYTES, free // 4)
-        per_token = _cache_bytes_per_token(settings["decoder"], self.device)
+            cache_bytes = min(CACHE_BYTES[self.device], room // 4)
         self.conversations = Conversations(
             self.new_generator,
-            # Old and new lie side by side where they do not share one buffer.
-            per_token if self.shares_buffer else 2 * per_token,
+            token_bytes,
             cache_bytes,
             self.context,
             reuse=reuse,
@@ -255,9 +272,9 @@ class Session:
 
     def new_generator(self, capacity: int) -> Any:
         """Make a generator of the runtime for so many tokens."""
-        parameters = onnxruntime_genai.GeneratorParams(self._model)
+        parameters = self._runtime.GeneratorParams(self._model)
         parameters.set_search_options(max_length=capacity, do_sample=False)
-        return onnxruntime_genai.Generator(self._model, parameters)
+        return self._runtime.Generator(self._model, parameters)
 
     def _tokens(
         self,
@@ -334,30 +351,33 @@ class Session:
 
 
 def _failure(error: RuntimeError | MemoryError) -> EngineError:
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+    if isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
         return EngineError(
             "out of memory: close other programs, or choose a smaller model (`oci-companion model list`)"
         )
     return EngineError(f"the model's runtime failed: {error}")
 
 
-def _need_memory(folder: Path) -> int:
-    """Bytes that are free beyond the model's weights.
+def _room(folder: Path, memory: machine.Memory, token_bytes: int) -> int:
+    """Bytes that are free for the caches beside the model's weights.
 
     Raises:
-        EngineError: the weights alone do not fit.
+        EngineError: the weights do not fit, or leave less than `LEAST_CONTEXT` tokens need.
     """
     weights = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
-    available: int = psutil.virtual_memory().available
-    if weights > available:
+    beside = RESERVE["cuda"] if memory.device == "cuda" else 0
+    room = memory.free - weights - beside
+    if room < LEAST_CONTEXT * token_bytes:
+        where = f" of {memory.name}'s memory" if memory.device == "cuda" else ""
         raise EngineError(
-            f"out of memory: the model takes {weights / 1e9:.1f} GB and {available / 1e9:.1f} GB are free: close other "
-            "programs, or choose a smaller model (`oci-companion model list`)"
+            f"out of memory: the model takes {(weights + beside) / 1e9:.1f} GB, {LEAST_CONTEXT} tokens of context "
+            f"{LEAST_CONTEXT * token_bytes / 1e9:.1f} GB, and {memory.free / 1e9:.1f} GB{where} are free: close other "
+            "programs, or choose a smaller model (`oci-companion model fit`)"
         )
-    return available - weights
+    return room
 
 
-def _cache_bytes_per_token(decoder: dict[str, Any], device: str) -> int:
+def _cache_bytes_per_token(decoder: dict[str, Any], device: Device) -> int:
     """Bytes of keys and values a token: float32 on a CPU, float16 elsewhere."""
     channels: int = decoder["num_hidden_layers"] * decoder["num_key_value_heads"] * decoder["head_size"]
     return 2 * channels * (4 if device == "cpu" else 2)

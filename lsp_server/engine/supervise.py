@@ -155,6 +155,8 @@ class LocalEngine:
             if found and found[1]["state"] == "failed":
                 raise EngineError(self._load_failure(found[1]["error"]))
             if found and found[1]["state"] != "loading":
+                if told and found[1].get("note"):
+                    self._notice(found[1]["note"])
                 return found[0]
             if not told:
                 self._notice(f"loading {self._model_id}")
@@ -203,10 +205,13 @@ class LocalEngine:
 
     def _load_failure(self, reason: str) -> str:
         log = runfile.log_file(self._model_id)
-        return (
-            f"the engine could not load {self._model_id}: {reason}. If memory is short, take a smaller model; if the "
-            f"files are damaged, run `oci-companion model rm {self._model_id}` and install it again. Log: {log}"
+        remedy = (
+            f". If memory is short, take a smaller model; if the files are damaged, run `oci-companion model rm "
+            f"{self._model_id}` and install it again"
         )
+        # A reason that says itself what to do is left alone.
+        known = "`oci-companion" in reason
+        return f"the engine could not load {self._model_id}: {reason}{'' if known else remedy}. Log: {log}"
 
     def status(self) -> EngineStatus:
         """What the server is doing; starts and changes nothing."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsp_server import __version__
+from lsp_server.engine import runtime
 from lsp_server.engine.protocol import EngineError, Message
 from lsp_server.engine.supervise import CONTEXT, missing
 from lsp_server.engine.tokenizer import ChatTokenizer
@@ -35,6 +36,7 @@ def described(model: str, endpoint: str) -> dict[str, Any]:
     form = store.find(store.entry(model).id)
     if form is None:
         raise EngineError(missing(model))
+    form = runtime.choose(form).form
     source: Mapping[str, Any] = form.manifest.get("source") or {}
     for package in ("onnxruntime", "onnxruntime-genai", "tokenizers"):
         versions[package] = importlib.metadata.version(package)
@@ -72,10 +74,15 @@ def needs(model: str) -> list[str]:
     """Return, in lines, what memory a model needs and whether this machine has it.
 
     Raises:
+        EngineError: it is here for a GPU only, and there is none to use.
         UnknownModel: the catalog has no such model.
     """
     entry, form = store.entry(model), store.find(model)
-    here = machine.memories(form.device if form else None)[0]
+    if form:
+        choice = runtime.choose(form)
+        form, here = choice.form, choice.memory
+    else:
+        here = machine.memories()[0]
     sizes: dict[tuple[str, Precision], int] = {(model, form.precision): form.weight_bytes} if form else {}
     found = fit(entry, here.total, here.device, sizes)
     lines = []

@@ -14,7 +14,6 @@ import sys
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 64
@@ -22,6 +21,9 @@ SIZE = 64
 
 def exact() -> bool:
     """Multiply the largest bytes there are, and see."""
+    # Not above: which runtime a process has is decided before any is loaded (`engine.runtime`).
+    import onnxruntime  # type: ignore[import-untyped]
+
     operator = helper.make_node(
         "MatMulInteger", ["activations", "weights", "middle"], ["out"], name="product"
     )

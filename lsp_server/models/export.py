@@ -17,11 +17,11 @@ from typing import IO, Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
-from . import export_env
+from . import export_env, gpu_runtime
 from .catalog import Device, ModelEntry, Precision
 from .export_env import Step
 from .fit import LEAST_CONTEXT, fit
-from .machine import multiplies_bytes
+from .machine import memories, multiplies_bytes
 from .store import ModelError, entry, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
 from .transfer import check_cancel
 
@@ -67,6 +67,8 @@ def export(
 ) -> Path:
     """Export a model that is here; does nothing when that form is there.
 
+    For a GPU the runtime that it takes is installed, too, where there is one to run on.
+
     Args:
         model_id: id in the catalog, or of a model of the user's own.
         precision: of the weights; None: `usual_precision`.
@@ -90,6 +92,8 @@ def export(
     if precision is None:
         precision = usual_precision(known, device, exporter)
     final = onnx_dir(model_id, precision, device)
+    if device == "cuda":
+        _install_runtime(step, stop)
     with lock(model_id):
         made_by = _made_by(final, known)
         if made_by and exporter in (None, made_by):
@@ -135,6 +139,16 @@ def export(
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return final
+
+
+def _install_runtime(step: Step, cancel: threading.Event) -> None:
+    """Install what models run on on a GPU, unless this machine only exports for another."""
+    try:
+        memories("cuda")
+    except ModelError as error:
+        step(f"{error}: the model is exported for another machine, and the runtime for GPUs is left out")
+        return
+    export_env.ensure(gpu_runtime.RUNTIME, step, cancel)
 
 
 def source_of(known: ModelEntry) -> Path:

@@ -1,4 +1,4 @@
-"""Environments of their own for exporters and evaluators: what they need stays out of the companion's."""
+"""Environments of their own for exporters, evaluators and GPUs: what they need stays out of the companion's."""
 
 from __future__ import annotations
 
@@ -65,6 +65,19 @@ OPTIMUM = Environment(
 """optimum's exporter, which refuses transformers 5."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch publishes builds without CUDA; on Linux the package index's own build drags in gigabytes of it."""
+MARKER = "complete.json"
+"""Written last, instead of a rename at the end: environments do not survive being moved."""
+
+
+def made(wanted: Environment) -> Path | None:
+    """Return an environment's python if it is there, whole and of these versions."""
+    folder = _folder(wanted)
+    return folder / "bin" / "python" if (folder / MARKER).is_file() else None
+
+
+def _folder(wanted: Environment) -> Path:
+    pins = "\n".join([sys.version, *wanted.pins])
+    return home() / wanted.folder / hashlib.sha256(pins.encode()).hexdigest()[:16]
 
 
 def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
@@ -79,13 +92,10 @@ def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
         NotEnoughDisk: no room.
         ModelError: pip failed, or `cancel` was set (`Cancelled`).
     """
-    pins = "\n".join([sys.version, *wanted.pins])
-    folder = home() / wanted.folder / hashlib.sha256(pins.encode()).hexdigest()[:16]
-    # A marker written last instead of a rename at the end: environments do not survive being moved.
-    marker = folder / "complete.json"
+    folder = _folder(wanted)
     python = folder / "bin" / "python"
     with lock(wanted.folder, wait=3600):
-        if marker.is_file():
+        if made(wanted):
             return python
         need_disk(folder, wanted.disk, wanted.name)
         shutil.rmtree(folder.parent, ignore_errors=True)
@@ -96,7 +106,8 @@ def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
                 step("installing PyTorch into it")
                 _install_torch(python, wanted.torch, step, cancel)
             step("installing its packages")
-            run_pip(python, ["install", *wanted.packages], cancel)
+            if wanted.packages:
+                run_pip(python, ["install", *wanted.packages], cancel)
             if wanted.alone:
                 run_pip(python, ["install", "--no-deps", *wanted.alone], cancel)
         except PipFailed as error:
@@ -104,7 +115,8 @@ def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
                 f"pip could not install {wanted.name}: {error}\nConnect to the package index and run the same "
                 "command again"
             ) from error
-        marker.write_text(json.dumps({"python": sys.version, "packages": wanted.pins}), encoding="utf-8")
+        marker = json.dumps({"python": sys.version, "packages": wanted.pins})
+        (folder / MARKER).write_text(marker, encoding="utf-8")
     return python
 
 

@@ -13,9 +13,16 @@ import psutil  # type: ignore[import-untyped]
 from .catalog import Device
 from .store import ModelError
 
-ASK = ("--query-gpu=name,uuid,memory.total,memory.free", "--format=csv,noheader,nounits")
+ASK = (
+    "--query-gpu=name,uuid,memory.total,memory.free,compute_cap,driver_version",
+    "--format=csv,noheader,nounits",
+)
 ASK_SECONDS = 20.0
 """The first question after a start of the machine wakes the driver, which takes a while."""
+CUDA = "CUDA 13"
+"""What the runtime for GPUs (`gpu_runtime`) is built with."""
+DRIVER, CAPABILITY = 580, 7.5
+"""The oldest driver and the least compute capability (Turing) for this CUDA (NVIDIA, CUDA 13.0 release notes)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,25 @@ class Memory:
     """Bytes that nothing uses now."""
     uuid: str = ""
     """What `CUDA_VISIBLE_DEVICES` calls a GPU."""
+    capability: str = ""
+    """A GPU's compute capability, such as `8.6`."""
+    driver: str = ""
+    """Version of a GPU's driver."""
+
+    @property
+    def unusable(self) -> str:
+        """Why models cannot run on it; empty if they can."""
+        if self.driver and _number(self.driver) < DRIVER:
+            return f"{self.name} has driver {self.driver}, and {CUDA} takes {DRIVER} or later: update it"
+        if self.capability and _number(self.capability) < CAPABILITY:
+            return f"{self.name} has compute capability {self.capability}, and {CUDA} takes {CAPABILITY} or later"
+        return ""
+
+
+def _number(version: str) -> float:
+    """The first two parts of a version."""
+    parts = version.split(".")[:2]
+    return float(".".join(parts)) if all(part.isdigit() for part in parts) else float("inf")
 
 
 @functools.cache
@@ -40,32 +66,29 @@ def multiplies_bytes() -> bool:
 
 
 def memories(device: Device | None = None) -> list[Memory]:
-    """Return the memory of every GPU, the largest first, or the machine's own where there is none.
+    """Return the memory of every GPU that models can run on, the largest first, or the machine's own where there is none.
 
     Args:
         device: ask only for this; None: GPUs if there are any.
 
     Raises:
-        ModelError: `cuda` is asked for and there is no NVIDIA GPU.
+        ModelError: `cuda` is asked for and there is no such NVIDIA GPU.
     """
     if device != "cpu":
         found, reason = _gpus()
         if found:
             return found
         if device == "cuda":
-            raise ModelError(
-                f"no NVIDIA GPU was found here ({reason}): install its driver, or say how much memory "
-                "one has (--memory GB)"
-            )
+            raise ModelError(f"no NVIDIA GPU that models can run on was found here ({reason})")
     main = psutil.virtual_memory()
     return [Memory("cpu", "main memory", main.total, main.available)]
 
 
 def _gpus() -> tuple[list[Memory], str]:
-    """The GPUs, or why none is known."""
+    """The GPUs that models can run on, or why there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return [], "there is no nvidia-smi"
+        return [], "there is no nvidia-smi, which comes with NVIDIA's driver"
     try:
         done = subprocess.run(
             [program, *ASK], capture_output=True, text=True, timeout=ASK_SECONDS, check=False
@@ -75,7 +98,9 @@ def _gpus() -> tuple[list[Memory], str]:
     if done.returncode:
         return [], (done.stdout + done.stderr).strip() or f"nvidia-smi ended with status {done.returncode}"
     found = read_gpus(done.stdout)
-    return found, "" if found else "nvidia-smi lists none with a memory of its own"
+    usable = [gpu for gpu in found if not gpu.unusable]
+    reasons = [gpu.unusable for gpu in found] or ["nvidia-smi lists none with a memory of its own"]
+    return usable, "" if usable else "; ".join(reasons)
 
 
 def read_gpus(table: str) -> list[Memory]:
@@ -86,8 +111,8 @@ def read_gpus(table: str) -> list[Memory]:
     """
     found = []
     for line in table.splitlines():
-        name, uuid, *sizes = (field.strip() for field in line.rsplit(",", 3))
-        if len(sizes) == 2 and all(size.isdigit() for size in sizes):
-            total, free = (int(size) << 20 for size in sizes)
-            found.append(Memory("cuda", name, total, free, uuid))
+        name, *fields = (field.strip() for field in line.rsplit(",", 5))
+        if len(fields) == 5 and all(size.isdigit() for size in fields[1:3]):
+            uuid, total, free, capability, driver = fields
+            found.append(Memory("cuda", name, int(total) << 20, int(free) << 20, uuid, capability, driver))
     return sorted(found, key=lambda gpu: -gpu.total)

@@ -153,12 +153,16 @@ def installed() -> list[Installed]:
     return found
 
 
-def find(model_id: str) -> Installed | None:
+def find(model_id: str, device: Device | None = None) -> Installed | None:
     """The exported form of a model that this machine should run, or None.
 
     A CUDA form is preferred where there is one: it is exported only on purpose. Among several, the fastest is taken.
+
+    Args:
+        model_id: id of the model.
+        device: only forms for this; None: any.
     """
-    forms = [form for form in installed() if form.model_id == model_id]
+    forms = [form for form in installed() if form.model_id == model_id and device in (None, form.device)]
     return min(forms, key=lambda form: (form.device != "cuda", FASTEST.index(form.precision)), default=None)
 
 

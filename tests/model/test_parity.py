@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gpu_replies
 import onnx
-import onnxruntime_genai  # type: ignore[import-untyped]
 import pytest
-from replies import logits_along, reply, shortfalls
+from replies import for_the_cpu, logits_along, reply, shortfalls
 
-from lsp_server.models import export, export_env, store
+from lsp_server.models import export, export_env, gpu_runtime, machine, store
 
 SCRIPT = Path(__file__).with_name("tiny_families.py")
 FAMILIES = ["ds", "cl", "gm", "sc2"]
@@ -61,10 +61,8 @@ def exports(
     return run(python, request.param, tmp_path_factory.mktemp(request.param))
 
 
-def assert_near(exports: Exports, form: str, prompt: str) -> None:
+def assert_near(exports: Exports, theirs: dict[str, list[int]], ours: list[int]) -> None:
     """Each of 64 tokens is PyTorch's choice at that place, or nearly as likely; the fp32 form stands in for PyTorch."""
-    theirs = exports.found["greedy"][prompt]
-    ours = reply(exports.folder(form), theirs["prompt"], REPLY, CONTEXT)
     assert len(ours) == REPLY
     behind = shortfalls(logits_along(exports.folder("fp32-cpu"), theirs["prompt"], ours), ours)
     assert behind.max() < 0.1
@@ -99,12 +97,17 @@ def test_greedy_replies_are_pytorchs_token_for_token(exports: Exports, prompt: s
 
 @pytest.mark.parametrize("prompt", ["near", "far"])
 def test_greedy_replies_at_four_bits_are_pytorchs_but_for_near_ties(exports: Exports, prompt: str) -> None:
-    assert_near(exports, "int4-cpu", prompt)
+    theirs = exports.found["greedy"][prompt]
+    ours = reply(exports.folder("int4-cpu"), theirs["prompt"], REPLY, CONTEXT)
+    assert_near(exports, theirs, ours)
 
 
 @pytest.mark.parametrize("form", ["fp16-cuda", "int4-cuda"])
-def test_the_forms_for_cuda_are_built_without_a_gpu(exports: Exports, form: str) -> None:
-    assert "error" not in exports.found[form], exports.found[form]
+def test_the_forms_for_cuda_are_built_and_compared_without_a_gpu(exports: Exports, form: str) -> None:
+    found = exports.found[form]
+    assert "error" not in found, found
+    assert found["agreement"]["top1"] > 0.98
+    assert found["agreement"]["kl"] < 2e-3
     graph, reference = exports.graph(form), exports.graph("fp32-cpu")
     kinds, plain = (Counter(node.op_type for node in each.node) for each in (graph, reference))
     if form == "int4-cuda":
@@ -132,16 +135,27 @@ def test_the_window_and_the_heads_are_in_the_graph(exports: Exports) -> None:
             assert attributes.get("local_window_size", -1) == window
 
 
-@pytest.mark.skipif(
-    not onnxruntime_genai.is_cuda_available(),
-    reason="this machine has no CUDA device, or onnxruntime-genai-cuda is not installed: the forms for CUDA are not run",
-)
 @pytest.mark.parametrize("prompt", ["near", "far"])
 @pytest.mark.parametrize("form", ["fp16-cuda", "int4-cuda"])
-def test_the_forms_for_cuda_reply_as_pytorch_does_but_for_near_ties(
-    exports: Exports, form: str, prompt: str
+def test_the_forms_for_cuda_reply_as_pytorch_does_on_the_cpus_kernels(
+    exports: Exports, form: str, prompt: str, tmp_path: Path
 ) -> None:
-    assert_near(exports, form, prompt)
+    theirs = exports.found["greedy"][prompt]
+    ours = reply(for_the_cpu(exports.folder(form), tmp_path), theirs["prompt"], REPLY, CONTEXT)
+    assert_near(exports, theirs, ours)
+
+
+@pytest.mark.parametrize("prompt", ["near", "far"])
+@pytest.mark.parametrize("form", ["fp16-cuda", "int4-cuda"])
+def test_the_forms_for_cuda_reply_as_pytorch_does_on_a_gpu(exports: Exports, form: str, prompt: str) -> None:
+    try:
+        machine.memories("cuda")
+    except store.ModelError as error:
+        pytest.skip(f"the forms for CUDA are not run on a GPU: {error}")
+    export_env.ensure(gpu_runtime.RUNTIME, lambda step: None, threading.Event())
+    theirs = exports.found["greedy"][prompt]
+    ours = gpu_replies.reply(exports.folder(form), theirs["prompt"], REPLY, CONTEXT)
+    assert_near(exports, theirs, ours)
 
 
 def test_a_dropped_rotary_factor_is_noticed(python: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server.engine.protocol import ContextTooLong, Message, Sampling
+from lsp_server.engine.protocol import ContextTooLong, EngineError, Message, Sampling
 from lsp_server.engine.session import Session, Usage
 from lsp_server.engine.tokenizer import ChatTokenizer
-from lsp_server.models import store
+from lsp_server.models import machine, store
+from lsp_server.models.catalog import Device
+from lsp_server.models.fit import RESERVE
 
 BUGGY = "def bitcount(n):\n    count = 0\n    while n:\n        n ^= n - 1\n        count += 1\n    return count\n"
 ASK = Message("user", f"Reply with the corrected function only.\n```python\n{BUGGY}```")
@@ -194,3 +198,30 @@ def test_no_telemetry_is_left_behind(default_model: store.Installed, tmp_path: P
     env |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", script, str(default_model.path)], env=env, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_context_is_what_memory_has_room_for_beside_the_weights(
+    default_model: store.Installed, device: Device
+) -> None:
+    """Planned before anything is loaded; for a GPU its own memory counts, with what CUDA takes of it."""
+    weights = sum(file.stat().st_size for file in default_model.path.glob("*.onnx*"))
+    config = json.loads((default_model.path / "genai_config.json").read_text())["model"]["decoder"]
+    channels = config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_size"]
+    token = 2 * channels * (4 if device == "cpu" else 2)
+    taken = weights + (RESERVE["cuda"] if device == "cuda" else 0)
+    tokenizer = ChatTokenizer(default_model.path, "qwen")
+
+    enough = machine.Memory(device, "a small one", taken + 1500 * token, taken + 1500 * token)
+    session = Session(default_model.path, tokenizer, 4096, memory=enough)
+    assert session.context == 1500
+    with pytest.raises(ContextTooLong, match="the model takes 1500"):
+        session.encode([Message("user", "x = 1\n" * 1500)])
+    assert reply(session, ASK)[0]
+
+    short = dataclasses.replace(enough, free=taken + 900 * token)
+    with pytest.raises(
+        EngineError, match=r"out of memory: .*1024 tokens .*`oci-companion model fit`"
+    ) as caught:
+        Session(default_model.path, tokenizer, 4096, memory=short)
+    assert ("a small one" in str(caught.value)) == (device == "cuda")

@@ -121,9 +121,9 @@ def test_a_model_of_the_user_s_own_is_not_recommended() -> None:
 
 
 SMI = """\
-NVIDIA GeForce RTX 3060, GPU-11111111-2222-3333-4444-555555555555, 12288, 11800
-NVIDIA H200, GPU-66666666-7777-8888-9999-000000000000, 143771, 143167
-NVIDIA GB10, GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee, [N/A], [N/A]
+NVIDIA GeForce RTX 3060, GPU-11111111-2222-3333-4444-555555555555, 12288, 11800, 8.6, 580.65.06
+NVIDIA H200, GPU-66666666-7777-8888-9999-000000000000, 143771, 143167, 9.0, 580.65.06
+NVIDIA GB10, GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee, [N/A], [N/A], 12.1, 580.65.06
 """
 
 
@@ -169,6 +169,23 @@ def test_a_driver_that_does_not_answer_leaves_the_cpu(bare: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["device"] == "cpu"
     assert main(["model", "fit", "--device", "cuda"]) == 2
     assert "Driver/library version mismatch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("capability", "driver", "said"),
+    [
+        ("6.1", "580.65.06", "compute capability 6.1, and CUDA 13 takes 7.5 or later"),
+        ("8.6", "550.120", "driver 550.120, and CUDA 13 takes 580 or later: update it"),
+    ],
+)
+def test_a_gpu_that_the_runtime_cannot_use_leaves_the_cpu(
+    bare: Path, capsys: pytest.CaptureFixture[str], capability: str, driver: str, said: str
+) -> None:
+    program(bare, f"NVIDIA GeForce, GPU-1, 12288, 11800, {capability}, {driver}\n")
+    assert main(["model", "fit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["device"] == "cpu"
+    assert main(["model", "fit", "--device", "cuda"]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_given_memory_asks_nothing_of_the_machine(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
