@@ -168,7 +168,15 @@ def _fit(options: argparse.Namespace) -> int:
     }
     fits = [fit(entry, here.total, here.device, sizes) for entry in store.entries()]
     bytewise = here.device == "cpu" and not options.memory and machine.multiplies_bytes()
-    best = recommend(fits, here.device, least, "int8" if bytewise else "int4")
+    best = recommend(
+        fits,
+        here.device,
+        least,
+        "int8" if bytewise else "int4",
+        # A memory that is only asked about may be another machine's.
+        main_memory=None if options.memory else machine.memories("cpu")[0].total,
+        here={form.model_id for form in store.installed() if form.device == here.device},
+    )
     if options.json:
         print(json.dumps(_fit_record(memories, fits, best), indent=2))
     else:
@@ -215,7 +223,9 @@ def _recommended(best: Recommendation | None, device: Device, least: int) -> str
     from lsp_server.models import store
 
     if best is None:
-        return f"None has room for {least} tokens: ask for fewer (--context), or use a server elsewhere (--endpoint)."
+        exported = " and can be exported in this machine's main memory" if device == "cuda" else ""
+        remedy = "ask for fewer (--context), or use a server elsewhere (--endpoint)"
+        return f"None has room for {least} tokens{exported}: {remedy}."
     name = best.fit.entry.id
     form = store.find(name)
     steps = [] if store.pulled(name) or form else [f"`oci-companion model pull {name}`"]

@@ -73,6 +73,11 @@ class ModelEntry:
     path: str = ""
     """Where the weights lie, if they are the user's own."""
 
+    @property
+    def is_gguf(self) -> bool:
+        """Whether its weights are a GGUF file's."""
+        return any(name.endswith(".gguf") for name in (self.path, *(file.name for file in self.files)))
+
     def weight_bytes(self, precision: Precision) -> int:
         """Bytes of the weights at a precision."""
         return int(self.parameters * BITS[precision] / 8)

@@ -20,7 +20,7 @@ import psutil  # type: ignore[import-untyped]
 from . import export_env, gpu_runtime
 from .catalog import Device, ModelEntry, Precision
 from .export_env import Step
-from .fit import LEAST_CONTEXT, fit
+from .fit import LEAST_CONTEXT, export_memory, fit
 from .machine import memories, multiplies_bytes
 from .store import ModelError, entry, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
 from .transfer import check_cancel
@@ -49,8 +49,8 @@ SPARE = 5 << 30
 Exporter = Literal["gguf", "builder", "optimum"]
 """`gguf`: the file's quantised blocks straight to ONNX. `builder`: PyTorch, and onnxruntime_genai's model builder.
 `optimum`: PyTorch, and optimum's exporter; or a folder that it made elsewhere, as it is."""
-MEMORY: dict[Exporter, float] = {"builder": 1.25, "optimum": 2.5}
-"""What a process with PyTorch takes, in sizes of the float32 weights: those of PyTorch, and the graphs made of them."""
+OPTIMUM_MEMORY = 2.5
+"""What optimum's exporter takes, in sizes of the float32 weights."""
 
 
 class ExportFailed(ModelError):
@@ -108,7 +108,7 @@ def export(
             if how == "gguf":
                 command = [sys.executable, "-m", "lsp_server.models.gguf_onnx.worker"]
             else:
-                _need_memory(known, how)
+                _need_memory(known, how, precision, device)
                 command = [
                     str(export_env.ensure(ENVIRONMENTS[how], step, stop)),
                     "-I",
@@ -240,14 +240,17 @@ def _need_form(how: Exporter, source: Path, ready: bool, precision: Precision, d
         )
 
 
-def _need_memory(known: ModelEntry, how: Exporter) -> None:
-    needed = known.weight_bytes("fp32") * MEMORY[how]
+def _need_memory(known: ModelEntry, how: Exporter, precision: Precision, device: Device) -> None:
+    if how == "optimum":
+        needed = int(OPTIMUM_MEMORY * known.weight_bytes("fp32"))
+    else:
+        needed = export_memory(known, precision, device)
     available = psutil.virtual_memory().available
     if available < needed:
         raise ModelError(
             f"exporting {known.id} needs {needed / 1e9:.0f} GB of memory and {available / 1e9:.0f} GB are free: "
             "close other programs, take a smaller model, or export on a larger machine and copy "
-            f"{model_dir(known.id)}"
+            f"{onnx_dir(known.id, precision, device)}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -151,10 +152,37 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def main_memory(monkeypatch: pytest.MonkeyPatch, gigabytes: int) -> None:
+    size = SimpleNamespace(total=gigabytes * GB, available=gigabytes * GB)
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: size)
+
+
+def test_a_model_that_cannot_be_exported_here_is_not_recommended(
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(bare, "NVIDIA RTX 4090, GPU-1, 24564, 24000, 8.9, 580.65.06\n")
+    main_memory(monkeypatch, 32)
+    assert main(["model", "fit"]) == 0
+    said = capsys.readouterr().out
+    assert "Recommended: oci-sc2-7b at int4" in said
+    assert "can be exported in 32 GB of main memory" in said
+    # What is exported already can be run.
+    folder = store.onnx_dir("oci-cl-34b", "int4", "cuda")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"precision": "int4", "device": "cuda"}')
+    assert main(["model", "fit"]) == 0
+    assert "Recommended: oci-cl-34b at int4" in capsys.readouterr().out
+    main_memory(monkeypatch, 1)
+    store.remove("oci-cl-34b")
+    assert main(["model", "fit"]) == 0
+    assert "None has room for 4096 tokens and can be exported in" in capsys.readouterr().out
+
+
 def test_the_command_takes_the_largest_gpu_and_says_how_to_name_it(
-    bare: Path, capsys: pytest.CaptureFixture[str]
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(bare, SMI)
+    main_memory(monkeypatch, 512)
     assert main(["model", "fit"]) == 0
     said = capsys.readouterr().out
     assert "NVIDIA GeForce RTX 3060: 12.9 GB" in said

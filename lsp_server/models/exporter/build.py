@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,6 @@ def build(
     graph.save_model(str(output))
     graph.make_genai_config(config, keywords, str(output))
     graph.save_processing(str(staged), keywords, str(output))
+    # It refers to itself, and holds every weight in the new numbers: as much again as the model.
+    del graph
+    gc.collect()

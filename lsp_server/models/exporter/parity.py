@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +56,12 @@ def structure(model: Any, folder: Path, layers: int) -> Structure:
     whole = model.model.layers
     model.model.layers = whole[:layers]
     try:
-        reach = model.config.max_position_embeddings
-        near = _difference(model, session, layers, past=0, new=64)
-        # A cache of random entries puts the next tokens at far positions without computing the way there.
-        far_position = max(0, min(reach - 16, 12_288))
-        far = _difference(model, session, layers, past=far_position, new=8)
+        with _float32(model):
+            reach = model.config.max_position_embeddings
+            near = _difference(model, session, layers, past=0, new=64)
+            # A cache of random entries puts the next tokens at far positions without computing the way there.
+            far_position = max(0, min(reach - 16, 12_288))
+            far = _difference(model, session, layers, past=far_position, new=8)
     finally:
         model.model.layers = whole
     found = Structure(near, far, far_position)
@@ -68,6 +71,47 @@ def structure(model: Any, folder: Path, layers: int) -> Structure:
             f"{far:.2g} at position {far_position}; at most {STRUCTURE_TOLERANCE:g} is accepted"
         )
     return found
+
+
+@contextmanager
+def _float32(model: Any, layer_by_layer: bool = False) -> Iterator[None]:
+    """Compute in float32 meanwhile, whatever the weights are kept in.
+
+    Args:
+        model: in PyTorch.
+        layer_by_layer: only while a layer is computed, so that the whole is never in memory at twice its size.
+    """
+    layers = list(model.model.layers) if layer_by_layer else []
+    one_by_one = {id(weight) for layer in layers for weight in layer.parameters()}
+    with (
+        _widened([weight for weight in model.parameters() if id(weight) not in one_by_one]),
+        ExitStack() as hooks,
+    ):
+        for layer in layers:
+            widening = ExitStack()
+
+            def before(module: Any, inputs: Any, widening: ExitStack = widening) -> None:
+                widening.enter_context(_widened(list(module.parameters())))
+
+            def after(module: Any, inputs: Any, outputs: Any, widening: ExitStack = widening) -> None:
+                widening.close()
+
+            hooks.callback(layer.register_forward_pre_hook(before).remove)
+            hooks.callback(layer.register_forward_hook(after).remove)
+        yield
+
+
+@contextmanager
+def _widened(weights: list[Any]) -> Iterator[None]:
+    # Kept, not made again: they may lie in a mapped file, and take no memory there.
+    kept = [weight.data for weight in weights]
+    for weight in weights:
+        weight.data = weight.data.float()
+    try:
+        yield
+    finally:
+        for weight, data in zip(weights, kept, strict=True):
+            weight.data = data
 
 
 def _difference(model: Any, session: Any, layers: int, past: int, new: int) -> float:
@@ -125,8 +169,8 @@ def agreement(model: Any, tokenizer: Any, folder: Path, precision: str) -> Agree
         generator = onnxruntime_genai.Generator(runtime, parameters)
         generator.append_tokens(np.asarray(ids, dtype=np.int32))
         ours = torch.from_numpy(np.array(generator.get_output("logits"), dtype=np.float32)[0])
-        with torch.inference_mode():
-            theirs = model(input_ids=torch.tensor([ids])).logits[0].float()
+        with _float32(model, layer_by_layer=True), torch.inference_mode():
+            theirs = model(input_ids=torch.tensor([ids])).logits[0]
         ours, theirs = ours.log_softmax(-1), theirs.log_softmax(-1)
         same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
         divergence += float((theirs.exp() * (theirs - ours)).sum())

@@ -14,11 +14,13 @@ from transformers import (  # type: ignore[import-not-found,unused-ignore]
 from .stop import producible
 
 
-def load(source: Path) -> tuple[Any, Any]:
-    """Return (model in float32 on the CPU, tokenizer).
+def load(source: Path, widened: bool = False) -> tuple[Any, Any]:
+    """Return (model on the CPU, tokenizer).
 
     Args:
         source: folder with exactly one `.gguf` file, or with `config.json` and safetensors.
+        widened: in float32; otherwise in the numbers of its files, which for these models are half as large. What a
+            GGUF file holds is float32 in any case, once its blocks are undone.
 
     Raises:
         ValueError: the folder holds several GGUF files.
@@ -31,7 +33,10 @@ def load(source: Path) -> tuple[Any, Any]:
         extra["gguf_file"] = ggufs[0].name
     tokenizer = AutoTokenizer.from_pretrained(str(source), **extra)
     model = AutoModelForCausalLM.from_pretrained(
-        str(source), dtype=torch.float32, attn_implementation="eager", **extra
+        str(source),
+        dtype=torch.float32 if widened or ggufs else "auto",
+        attn_implementation="eager",
+        **extra,
     )
     return model.eval(), tokenizer
 
