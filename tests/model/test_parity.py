@@ -158,6 +158,18 @@ def test_the_forms_for_cuda_reply_as_pytorch_does_on_a_gpu(exports: Exports, for
     assert_near(exports, theirs, ours)
 
 
+def test_weights_at_half_the_size_are_compared_as_exactly(python: Path, tmp_path: Path) -> None:
+    """They are widened for the comparison only, a layer at a time."""
+    exports = run(python, "ds", tmp_path, "--bfloat16")
+    found = exports.found["fp32-cpu"]
+    assert "error" not in found, found
+    assert max(found["structure"]["near"], found["structure"]["far"]) < 1e-5
+    assert found["agreement"]["top1"] > 0.99
+    assert found["agreement"]["kl"] < 1e-6
+    far = exports.found["greedy"]["far"]
+    assert reply(exports.folder("fp32-cpu"), far["prompt"], REPLY, CONTEXT) == far["tokens"]
+
+
 def test_a_dropped_rotary_factor_is_noticed(python: Path, tmp_path: Path) -> None:
     broken = run(python, "ds", tmp_path, "--as-builder-is")
     error = broken.found["fp32-cpu"]["error"]

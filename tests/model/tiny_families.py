@@ -1,7 +1,7 @@
 """Run by the export environment's python: tiny models of each family, exported, and PyTorch's own replies.
 
-Usage: tiny_families.py EXPORTER_FOLDER FAMILY WORK_FOLDER [--as-builder-is]; prints what was found as JSON. The
-folders are then `WORK_FOLDER/PRECISION-DEVICE/onnx`.
+Usage: tiny_families.py EXPORTER_FOLDER FAMILY WORK_FOLDER [--as-builder-is | --bfloat16]; prints what was found as JSON.
+The folders are then `WORK_FOLDER/PRECISION-DEVICE/onnx`.
 """
 
 from __future__ import annotations
@@ -75,13 +75,26 @@ def tiny(family: str, **sizes: Any) -> Any:
                 weight.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.3)
             else:
                 gain = 1.0 if "embed" in name or "lm_head" in name else GAINS[family]
-                weight.copy_(_four_bits(*weight.shape) * gain / 32)
+                weight.copy_(random_four_bits(*weight.shape) * gain / 32)
         # The end of the text is never the likeliest token, so that replies have their full length.
         model.get_output_embeddings().weight[SIZES["eos_token_id"]] = 0.0
     return model.eval()
 
 
-def _four_bits(rows: int, columns: int) -> torch.Tensor:
+def save_at_bfloat16(model: Any, folder: Path) -> None:
+    """Save a model in the numbers that most are published in, and round its own weights to these."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.bfloat16())
+    model.save_pretrained(
+        folder, state_dict={name: weight.bfloat16() for name, weight in model.state_dict().items()}
+    )
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(config | {"dtype": "bfloat16"}), encoding="utf-8")
+
+
+def random_four_bits(rows: int, columns: int) -> torch.Tensor:
     """Blocks of 32 whole numbers from -8 to 7, -8 among them, times a scale of either sign: int4 can say them exactly."""
     blocks = torch.randint(-8, 8, (rows, columns // 32, 32))
     place = torch.randint(0, 32, (rows, columns // 32, 1))
@@ -141,7 +154,10 @@ def main() -> None:
 
     source = work / "source"
     model = tiny(family)
-    model.save_pretrained(source)
+    if "--bfloat16" in sys.argv:
+        save_at_bfloat16(model, source)
+    else:
+        model.save_pretrained(source)
     tokenizer(source)
     found: dict[str, Any] = {
         "greedy": {name: greedy(model, prompt) for name, prompt in prompts(model.config.vocab_size).items()}
@@ -149,7 +165,7 @@ def main() -> None:
     broken = "--as-builder-is" in sys.argv
     if broken:
         build.BUILDERS["LlamaForCausalLM"] = build.LlamaModel
-    for precision, device in FORMS[:1] if broken else FORMS:
+    for precision, device in FORMS if len(sys.argv) == 4 else FORMS[:1]:
         folder = work / f"{precision}-{device}"
         folder.mkdir()
         job = {
