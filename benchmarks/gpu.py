@@ -77,7 +77,8 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     options = parser.parse_args()
     logging.disable(logging.INFO)  # the quantiser tells of every matrix
-    if options.device == "cuda" and not onnxruntime_genai.is_cuda_available():
+    # The runtime's own word says only what it was built for.
+    if options.device == "cuda" and not (torch.cuda.is_available() and onnxruntime_genai.is_cuda_available()):
         sys.exit("No CUDA device, or onnxruntime-genai-cuda is not installed: nothing is measured.")
     precisions = ("fp16", "int4") if options.device == "cuda" else ("fp32", "int4")
     config = LlamaConfig(

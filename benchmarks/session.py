@@ -23,9 +23,9 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-import onnxruntime_genai  # type: ignore[import-untyped]
 from engine import FAILURE, question_of
 
+from lsp_server.engine import runtime
 from lsp_server.engine.protocol import Message, Sampling
 from lsp_server.engine.session import Session, Usage, core_count
 from lsp_server.engine.tokenizer import ChatTokenizer
@@ -55,9 +55,13 @@ def main() -> int:
     form = store.find(options.model)
     if form is None:
         sys.exit(f"{options.model} is not installed: run `oci-companion model pull` and `model export`")
+    choice = runtime.choose(form)
+    runtime.prepare(choice)
+    form = choice.form
+    print(f"{form.model_id} at {form.precision} on {choice.memory.name}")
     tokenizer = ChatTokenizer(form.path, store.entry(options.model).family)
     sessions = {
-        name: Session(form.path, tokenizer, 4096, reuse=reuse, drafts=drafts)
+        name: Session(form.path, tokenizer, 4096, memory=choice.memory, reuse=reuse, drafts=drafts)
         for name, (reuse, drafts) in VARIANTS.items()
     }
     questions = [question_of(json.loads(line)) for line in options.data.read_text().splitlines()]
@@ -115,6 +119,8 @@ def _in_turn(session: Session, prompt: list[int], wanted: list[Sampling]) -> Non
 
 def _batch_model(folder: Path) -> Any:
     """Load the model once more, for the runtime's own decoding."""
+    import onnxruntime_genai  # type: ignore[import-untyped]
+
     configuration = onnxruntime_genai.Config(str(folder))
     options = {"intra_op_num_threads": core_count()}
     configuration.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
@@ -123,6 +129,8 @@ def _batch_model(folder: Path) -> Any:
 
 def _at_once(model: Any, prompt: list[int], wanted: list[Sampling]) -> None:
     """Have the runtime decode a batch until each of its replies has ended; a batch is all its own, sampling included."""
+    import onnxruntime_genai
+
     parameters = onnxruntime_genai.GeneratorParams(model)
     first = wanted[0]
     parameters.set_search_options(
