@@ -14,6 +14,7 @@ import type { Notifications } from "./messages";
 import { ProgressNotifications } from "./progress";
 import type { Program } from "./companion";
 import { onDidSelectInterpreter, withInterpreter } from "./pythonExtension";
+import { HAS_SANDBOX, needsLinux } from "./sandbox";
 import type { State } from "./state";
 import { askForTrust } from "./trust";
 
@@ -142,7 +143,8 @@ export class Client implements vscode.Disposable {
   private async begin(program: Program | undefined): Promise<void> {
     this.started = program;
     if (!program) {
-      this.state.server = { kind: "off", why: vscode.l10n.t("It is not set up yet."), isSetUp: false };
+      const why = HAS_SANDBOX ? vscode.l10n.t("It is not set up yet.") : needsLinux();
+      this.state.server = { kind: "off", why, isSetUp: false };
       return;
     }
     const client = new LanguageClient(

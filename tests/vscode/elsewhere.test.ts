@@ -25,5 +25,6 @@ suite({ settings: {}, package: given.package }, (browserTest) => {
     await window.command("Notifications: Clear All Notifications");
     await window.command("OCI: Set Up");
     await window.notification(TOLD).waitFor();
+    await window.page.locator(`[aria-label="OCI is off. ${TOLD}"]`).first().waitFor();
   });
 });

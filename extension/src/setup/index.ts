@@ -2,6 +2,7 @@ import * as path from "node:path";
 import * as vscode from "vscode";
 import type { Client } from "../client";
 import { companionCommand, type Program } from "../companion";
+import { HAS_SANDBOX } from "../sandbox";
 import { showDoctor } from "./doctor";
 import { Environment } from "./environment";
 import { repairExample } from "./example";
@@ -9,8 +10,6 @@ import { selectModel } from "./model";
 import { offerSetUp, setUp, tellOfLinux } from "./setUp";
 
 const MODEL_CHOSEN = "modelChosen";
-/** Where the tests' sandbox is: of a remote window, of that machine, which is where this runs. */
-const HAS_SANDBOX = process.platform === "linux";
 
 /** The server's Python side: where it is, how it is set up, and what is done with its commands. */
 export class Setup {

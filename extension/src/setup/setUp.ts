@@ -1,5 +1,6 @@
 import * as vscode from "vscode";
 import type { Environment } from "./environment";
+import { needsLinux } from "../sandbox";
 import { Cancelled, ProgramFailed } from "./process";
 import { NoPython } from "./python";
 
@@ -60,9 +61,7 @@ async function tellFailure(message: string, log: vscode.LogOutputChannel): Promi
 
 /** Says why nothing is set up on another system, and where it would be. */
 export async function tellOfLinux(): Promise<void> {
-  await vscode.window.showWarningMessage(
-    vscode.l10n.t("OCI needs Linux: open this folder in WSL, in a dev container or over SSH."),
-  );
+  await vscode.window.showWarningMessage(needsLinux());
 }
 
 /** Asks once in a window whether the server may be set up. */
