@@ -79,12 +79,13 @@ def _form(preferred: store.Installed) -> Finding:
     try:
         choice = runtime.choose(preferred)
     except EngineError as error:
-        return Finding(False, f"model: {preferred.model_id}, {preferred.precision} on a GPU", str(error))
+        remedy = f"oci-companion model export {preferred.model_id}"
+        return Finding(False, f"model: {preferred.precision} on {preferred.device}: {error}", remedy)
     form = choice.form
     what = f"model: {form.model_id}, {form.precision} on {form.device} ({choice.memory.name}), in {form.path}"
-    if choice.passed_over:
-        return Finding(False, f"{what}, and not on a GPU", choice.passed_over)
-    return Finding(True, what)
+    return Finding(
+        True, f"{what}; not on a GPU, because {choice.passed_over}" if choice.passed_over else what
+    )
 
 
 def _engine(entry: ModelEntry) -> Finding:

@@ -119,12 +119,15 @@ def export(
             status.update(f"Exporting {model}: {text}…")
 
         folder = export(model, precision, device, step, cancel_on_interrupt(), exporter)
-    # There is nothing to compare a finished graph with.
-    done = (
-        "Taken as it is, and run"
-        if is_graph(store.entry(model))
-        else "Exported and checked against its source"
-    )
+    parity = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("parity") or {}
+    if is_graph(store.entry(model)):
+        done = "Taken as it is, and run"  # there is nothing to compare it with
+    elif parity.get("agreement"):
+        done = "Exported and checked against its source"
+    else:
+        done = (
+            "Exported; two of its layers were checked against their source, the whole did not fit into memory"
+        )
     console.print(f"{done}: {folder}", highlight=False, soft_wrap=True)
 
 
@@ -146,7 +149,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from lsp_server.models import machine, store
-    from lsp_server.models.fit import LEAST_CONTEXT, fit, recommend
+    from lsp_server.models.fit import LEAST_CONTEXT, exportable, fit, recommend
 
     if (options.memory or 1) <= 0 or options.context < 0:
         raise store.ModelError("--memory and --context take numbers above 0")
@@ -154,12 +157,9 @@ def _fit(options: argparse.Namespace) -> int:
         size = int(options.memory * 1e9)
         device: Device = options.device or "cuda"
         name = "a GPU's memory, as given" if device == "cuda" else "main memory, as given"
-        memories = [machine.Memory(device, name, size, size)]
+        memories, no_gpu = [machine.Memory(device, name, size, size)], ""
     else:
-        try:
-            memories = machine.memories(options.device)
-        except store.ModelError as error:
-            raise store.ModelError(f"{error}; you can say how much memory one has: --memory GB") from error
+        memories, no_gpu = _memories(options.device)
     here, least = memories[0], options.context or LEAST_CONTEXT
     sizes = {
         (form.model_id, form.precision): form.weight_bytes
@@ -167,21 +167,43 @@ def _fit(options: argparse.Namespace) -> int:
         if form.device == here.device
     }
     fits = [fit(entry, here.total, here.device, sizes) for entry in store.entries()]
+    main = machine.memories("cpu")[0].total
+    made = {form.model_id for form in store.installed() if form.device == here.device} | {
+        # A memory that is only asked about may be another machine's.
+        each.entry.id
+        for each in fits
+        if options.memory or exportable(each.entry, here.device, main)
+    }
     bytewise = here.device == "cpu" and not options.memory and machine.multiplies_bytes()
     best = recommend(
         fits,
         here.device,
         least,
         "int8" if bytewise else "int4",
-        # A memory that is only asked about may be another machine's.
-        main_memory=None if options.memory else machine.memories("cpu")[0].total,
-        here={form.model_id for form in store.installed() if form.device == here.device},
+        made,
     )
     if options.json:
-        print(json.dumps(_fit_record(memories, fits, best), indent=2))
+        print(json.dumps(_fit_record(memories, fits, best, no_gpu, made), indent=2))
     else:
+        if no_gpu:
+            print(f"No GPU is used: {no_gpu}.")
         _print_fits(memories, fits, best, least)
     return 0
+
+
+def _memories(device: Device | None) -> tuple[list[Memory], str]:
+    """What models can run in here, and why that is no GPU though there is NVIDIA's driver."""
+    from lsp_server.models import machine, store
+
+    if device is None:
+        found, reason = machine.gpus()
+        if found:
+            return found, ""
+        return machine.memories("cpu"), "" if reason == machine.NO_DRIVER else reason
+    try:
+        return machine.memories(device), ""
+    except store.ModelError as error:
+        raise store.ModelError(f"{error}; you can say how much memory one has: --memory GB") from error
 
 
 def _print_fits(memories: list[Memory], fits: list[Fit], best: Recommendation | None, least: int) -> None:
@@ -236,7 +258,9 @@ def _recommended(best: Recommendation | None, device: Device, least: int) -> str
     return f"Recommended: {name} at {best.form.precision}, {best.form.context} tokens: {best.reason}.{get}"
 
 
-def _fit_record(memories: list[Memory], fits: list[Fit], best: Recommendation | None) -> dict[str, Any]:
+def _fit_record(
+    memories: list[Memory], fits: list[Fit], best: Recommendation | None, no_gpu: str, made: set[str]
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     from lsp_server.models.fit import RESERVE
@@ -246,11 +270,13 @@ def _fit_record(memories: list[Memory], fits: list[Fit], best: Recommendation | 
         "device": memories[0].device,
         "memory": memories[0].total,
         "reserve": RESERVE[memories[0].device],
+        "no_gpu": no_gpu,
         "models": [
             {
                 "id": each.entry.id,
                 "parameters": each.entry.parameters,
                 "token_bytes": each.token_bytes,
+                "exportable": each.entry.id in made,
                 "forms": [asdict(form) for form in each.forms],
             }
             for each in fits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -11,6 +12,8 @@ from contextlib import aclosing
 
 from .protocol import EngineError, Message, Sampling
 from .session import Session, Usage
+
+log = logging.getLogger("oci-companion.serve")
 
 DISCONNECT_POLL = 0.1
 """Seconds between two looks whether the client is still there."""
@@ -59,8 +62,10 @@ class Desk:
         """Load the session; what goes wrong is kept in `failure`."""
         try:
             self._session = await asyncio.to_thread(self._load)
-        except (EngineError, OSError, KeyError, ValueError) as error:
-            self.failure = str(error)
+        except Exception as error:
+            # Whatever it is: who asks must not wait for a model that will never be there.
+            log.exception("the model could not be loaded")
+            self.failure = str(error) or type(error).__name__
         self.last_used = time.monotonic()
         self._loaded.set()
 

@@ -69,17 +69,23 @@ def _gpu(model_id: str) -> machine.Memory:
     Raises:
         ModelError: there is none, or the runtime for it is not here.
     """
-    visible = os.environ.get(VISIBLE)
-    if visible is not None and visible.strip() in ("", "-1"):
+    named = os.environ.get(VISIBLE)
+    if named is not None and named.strip() in ("", "-1"):
         raise ModelError(f"{VISIBLE} hides every GPU: take it out of the environment")
     found = machine.memories("cuda")
+    if named is not None:
+        first = named.split(",")[0].strip()
+        found = [gpu for gpu in found if first == gpu.index or gpu.uuid.startswith(first)]
+    if not found:
+        raise ModelError(
+            f"{VISIBLE} is {named}, which names no GPU that models can run on: `nvidia-smi -L` lists numbers and ids"
+        )
     if gpu_runtime.folder() is None:
         raise ModelError(
             f"the runtime for NVIDIA GPUs is not installed: run `oci-companion model export {model_id} --device cuda`, "
             "which does that, and keeps what is exported already"
         )
-    named = (visible or "").split(",")[0].strip()
-    return next((gpu for gpu in found if named and gpu.uuid.startswith(named)), found[0])
+    return found[0]
 
 
 def prepare(choice: Choice) -> None:
@@ -89,7 +95,7 @@ def prepare(choice: Choice) -> None:
         choice: of the only model that this process will run.
 
     Raises:
-        EngineError: another runtime is loaded already.
+        EngineError: another runtime is loaded already, or this one cannot be.
     """
     if choice.form.device != "cuda":
         return
@@ -99,10 +105,17 @@ def prepare(choice: Choice) -> None:
             "the runtime for CPUs is loaded in this process already: run the model in another one"
         )
     sys.path.insert(0, str(folder))
-    # Whatever else is chosen by the user stays; otherwise the GPU whose memory was asked about.
-    os.environ.setdefault(VISIBLE, choice.memory.uuid)
+    # The GPU whose memory was asked about: CUDA numbers them otherwise than nvidia-smi.
+    os.environ[VISIBLE] = choice.memory.uuid
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime  # type: ignore[import-untyped]
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
 
-    # CUDA's libraries lie where the dynamic linker does not look.
-    onnxruntime.preload_dlls()
+        # CUDA's libraries lie where the dynamic linker does not look.
+        onnxruntime.preload_dlls()
+    except (ImportError, OSError, RuntimeError) as error:
+        # The form for the CPU may be run instead, by the companion's own.
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "onnxruntime"]:
+            del sys.modules[name]
+        raise EngineError(f"the runtime for NVIDIA GPUs cannot be loaded: {error}") from error

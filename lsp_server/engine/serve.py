@@ -32,7 +32,7 @@ from lsp_server.models.chat import ChatFormatError
 from . import runfile, runtime, tuning, wire
 from .desk import Desk
 from .protocol import ContextTooLong, EngineError
-from .session import Session, Usage
+from .session import Session, Usage, failure
 from .supervise import CONTEXT, missing
 from .tokenizer import ChatTokenizer
 
@@ -131,7 +131,10 @@ def _load(choice: runtime.Choice, context: int, threads: int | None) -> Session:
     session = Session(form.path, ChatTokenizer(form.path, family, template), context, threads, choice.memory)
     if session.shares_buffer:
         gpu = choice.memory.name if session.device == "cuda" else ""
-        session.drafts = tuning.drafts(form, session.threads, gpu, session.new_generator)
+        try:
+            session.drafts = tuning.drafts(form, session.threads, gpu, session.new_generator)
+        except (RuntimeError, MemoryError) as error:
+            raise failure(error) from error
     return session
 
 

@@ -118,7 +118,10 @@ class Session:
             token_bytes *= 2  # old and new lie side by side
         room = _room(folder, memory, token_bytes)
         # Not at the module's head: which runtime a process has is decided before any is loaded (`runtime.prepare`).
-        import onnxruntime_genai  # type: ignore[import-untyped]
+        try:
+            import onnxruntime_genai  # type: ignore[import-untyped]
+        except (ImportError, OSError) as error:
+            raise EngineError(f"the runtime that models run on cannot be loaded: {error}") from error
 
         self._runtime = onnxruntime_genai
         try:
@@ -225,7 +228,7 @@ class Session:
             # A cache without one buffer cannot be rewound to the length that it has.
             held = written.tokens[: written.computed - (0 if self.shares_buffer else 1)]
         except (RuntimeError, MemoryError) as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         finally:
             # After an error, or when the consumer left in mid-reply, what the generator holds is uncertain.
             self.conversations.give_back(conversation, held)
@@ -245,11 +248,11 @@ class Session:
                 return conversation, self._prefill(conversation.generator, prompt, goes_on, usage)
             except (RuntimeError, MemoryError) as error:
                 # Not `error` itself: its traceback would keep the generator in memory.
-                failure = _failure(error)
+                failed = failure(error)
             self.conversations.give_back(conversation, None)
             # The cache fitted, the computation beside it did not: at the others' expense, then not at all.
             if not self.conversations.drop_idle():
-                raise failure
+                raise failed
 
     def _prefill(
         self, generator: Any, prompt: Sequence[int], goes_on: Callable[[], bool], usage: Usage
@@ -350,7 +353,8 @@ class Session:
             yield held
 
 
-def _failure(error: RuntimeError | MemoryError) -> EngineError:
+def failure(error: RuntimeError | MemoryError) -> EngineError:
+    """What the runtime's failure is called, with what mends it."""
     if isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
         return EngineError(
             "out of memory: close other programs, or choose a smaller model (`oci-companion model list`)"

@@ -67,6 +67,7 @@ class LocalEngine:
         self._idle_seconds = idle_seconds
         self._notice = notice or (lambda text: None)
         self._background = background
+        self._noted = False
         self._process: subprocess.Popen[bytes] | None = None
         self.last_cost: Cost | None = None
         """What the latest finished reply cost."""
@@ -155,8 +156,9 @@ class LocalEngine:
             if found and found[1]["state"] == "failed":
                 raise EngineError(self._load_failure(found[1]["error"]))
             if found and found[1]["state"] != "loading":
-                if told and found[1].get("note"):
+                if found[1].get("note") and not self._noted:
                     self._notice(found[1]["note"])
+                    self._noted = True
                 return found[0]
             if not told:
                 self._notice(f"loading {self._model_id}")

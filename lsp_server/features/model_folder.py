@@ -93,11 +93,17 @@ def _end_of_older(model: str) -> bool | None:
     """End the engine that has loaded what is no longer there; None: it has a reply to finish before."""
     import psutil  # type: ignore[import-untyped]
 
-    from lsp_server.engine import supervise
+    from lsp_server.engine import runtime, supervise
+    from lsp_server.engine.protocol import EngineError
     from lsp_server.models import store
 
-    engine, form = supervise.status(model), store.find(model)
-    if engine.pid is None or form is None:
+    engine, preferred = supervise.status(model), store.find(model)
+    if engine.pid is None or preferred is None:
+        return False
+    try:
+        # Not the preferred one, which may be for a GPU that is not here.
+        form = runtime.choose(preferred).form
+    except EngineError:
         return False
     try:
         loaded = psutil.Process(engine.pid).create_time()

@@ -22,7 +22,7 @@ from .catalog import Device, ModelEntry, Precision
 from .export_env import Step
 from .fit import LEAST_CONTEXT, export_memory, fit
 from .machine import memories, multiplies_bytes
-from .store import ModelError, entry, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
+from .store import ModelError, entry, find, home, lock, model_dir, need_disk, onnx_dir, pulled, source_dir
 from .transfer import check_cancel
 
 # Makes the exporter a package of its own in the other environment, without the rest of this one on its path.
@@ -90,13 +90,14 @@ def export(
     stop = cancel or threading.Event()
     ready = is_graph(known)
     if precision is None:
-        precision = usual_precision(known, device, exporter)
+        # What is here for a GPU may have been exported elsewhere, and lack the runtime only.
+        there = find(model_id, device) if device == "cuda" else None
+        precision = there.precision if there else usual_precision(known, device, exporter)
     final = onnx_dir(model_id, precision, device)
-    if device == "cuda":
-        _install_runtime(step, stop)
     with lock(model_id):
         made_by = _made_by(final, known)
         if made_by and exporter in (None, made_by):
+            _install_runtime(device, step, stop)
             return final
         source = source_of(known)
         how = exporter or ("optimum" if ready else usual_exporter(source, precision, device))
@@ -109,6 +110,7 @@ def export(
                 command = [sys.executable, "-m", "lsp_server.models.gguf_onnx.worker"]
             else:
                 _need_memory(known, how, precision, device)
+                _install_runtime(device, step, stop)
                 command = [
                     str(export_env.ensure(ENVIRONMENTS[how], step, stop)),
                     "-I",
@@ -141,12 +143,16 @@ def export(
     return final
 
 
-def _install_runtime(step: Step, cancel: threading.Event) -> None:
+def _install_runtime(device: Device, step: Step, cancel: threading.Event) -> None:
     """Install what models run on on a GPU, unless this machine only exports for another."""
+    if device != "cuda":
+        return
     try:
-        memories("cuda")
+        memories(device)
     except ModelError as error:
-        step(f"{error}: the model is exported for another machine, and the runtime for GPUs is left out")
+        step(
+            f"{error}: the runtime for GPUs is not installed; once there is one, give the same command again"
+        )
         return
     export_env.ensure(gpu_runtime.RUNTIME, step, cancel)
 
@@ -233,6 +239,10 @@ def _need_form(how: Exporter, source: Path, ready: bool, precision: Precision, d
         )
     if precision == "int8" and how != "gguf":
         raise ModelError("int8 is made of GGUF files only, for the CPU: take int4")
+    if form == ("fp32", "cuda"):
+        raise ModelError(
+            "fp32 is for the CPU: on a GPU fp16 loses nothing that counts, and takes half the memory"
+        )
     if how == "optimum" and form != ("fp32", "cpu"):
         raise ModelError(
             f"optimum has one form here, fp32 on the CPU, and not {precision} on {device}: leave --precision and "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
+import sysconfig
 import threading
 import venv
 from collections.abc import Callable
@@ -50,6 +50,7 @@ SHARED = (
     "onnx-ir==1.1.0",
     "onnxruntime==1.31.1",
     "onnxruntime-genai==0.18.0",
+    "psutil==7.2.2",
 )
 _EXPORTS = "the export environment"
 _EXPORTS_DISK = 3 << 30
@@ -65,6 +66,8 @@ OPTIMUM = Environment(
 """optimum's exporter, which refuses transformers 5."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch publishes builds without CUDA; on Linux the package index's own build drags in gigabytes of it."""
+ABI = str(sysconfig.get_config_var("SOABI"))
+"""What compiled packages have to be made for; a newer patch of the same Python has the same."""
 MARKER = "complete.json"
 """Written last, instead of a rename at the end: environments do not survive being moved."""
 
@@ -72,11 +75,13 @@ MARKER = "complete.json"
 def made(wanted: Environment) -> Path | None:
     """Return an environment's python if it is there, whole and of these versions."""
     folder = _folder(wanted)
-    return folder / "bin" / "python" if (folder / MARKER).is_file() else None
+    python = folder / "bin" / "python"
+    # The Python that it was made with may be gone.
+    return python if (folder / MARKER).is_file() and python.exists() else None
 
 
 def _folder(wanted: Environment) -> Path:
-    pins = "\n".join([sys.version, *wanted.pins])
+    pins = "\n".join([ABI, *wanted.pins])
     return home() / wanted.folder / hashlib.sha256(pins.encode()).hexdigest()[:16]
 
 
@@ -98,7 +103,7 @@ def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
         if made(wanted):
             return python
         need_disk(folder, wanted.disk, wanted.name)
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        _clear_out(folder)
         step(f"making {wanted.name}")
         venv.create(folder, with_pip=True)
         try:
@@ -115,9 +120,18 @@ def ensure(wanted: Environment, step: Step, cancel: threading.Event) -> Path:
                 f"pip could not install {wanted.name}: {error}\nConnect to the package index and run the same "
                 "command again"
             ) from error
-        marker = json.dumps({"python": sys.version, "packages": wanted.pins})
+        marker = json.dumps({"python": ABI, "packages": wanted.pins})
         (folder / MARKER).write_text(marker, encoding="utf-8")
     return python
+
+
+def _clear_out(folder: Path) -> None:
+    """Delete what is left of an environment, and those of other versions; not those of another Python's companion."""
+    for each in folder.parent.glob("*"):
+        marker = each / MARKER
+        kind = json.loads(marker.read_text(encoding="utf-8"))["python"] if marker.is_file() else ABI
+        if kind == ABI or not (each / "bin" / "python").exists():
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _install_torch(python: Path, torch: str, step: Step, cancel: threading.Event) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import export_env
 
 RUNTIME = export_env.Environment(
-    "the runtime for NVIDIA GPUs",
+    "the runtime for NVIDIA GPUs, 2.4 GB",
     "cuda-env",
     6 << 30,
     packages=(),

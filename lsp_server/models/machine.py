@@ -14,11 +14,12 @@ from .catalog import Device
 from .store import ModelError
 
 ASK = (
-    "--query-gpu=name,uuid,memory.total,memory.free,compute_cap,driver_version",
+    "--query-gpu=index,name,uuid,memory.total,memory.free,compute_cap,driver_version",
     "--format=csv,noheader,nounits",
 )
 ASK_SECONDS = 20.0
 """The first question after a start of the machine wakes the driver, which takes a while."""
+NO_DRIVER = "there is no nvidia-smi, which comes with NVIDIA's driver"
 CUDA = "CUDA 13"
 """What the runtime for GPUs (`gpu_runtime`) is built with."""
 DRIVER, CAPABILITY = 580, 7.5
@@ -37,6 +38,8 @@ class Memory:
     """Bytes that nothing uses now."""
     uuid: str = ""
     """What `CUDA_VISIBLE_DEVICES` calls a GPU."""
+    index: str = ""
+    """nvidia-smi's number of a GPU."""
     capability: str = ""
     """A GPU's compute capability, such as `8.6`."""
     driver: str = ""
@@ -75,7 +78,7 @@ def memories(device: Device | None = None) -> list[Memory]:
         ModelError: `cuda` is asked for and there is no such NVIDIA GPU.
     """
     if device != "cpu":
-        found, reason = _gpus()
+        found, reason = gpus()
         if found:
             return found
         if device == "cuda":
@@ -84,22 +87,26 @@ def memories(device: Device | None = None) -> list[Memory]:
     return [Memory("cpu", "main memory", main.total, main.available)]
 
 
-def _gpus() -> tuple[list[Memory], str]:
-    """The GPUs that models can run on, or why there is none."""
+def gpus() -> tuple[list[Memory], str]:
+    """Return the GPUs that models can run on, the largest first, or why there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return [], "there is no nvidia-smi, which comes with NVIDIA's driver"
+        return [], NO_DRIVER
     try:
         done = subprocess.run(
             [program, *ASK], capture_output=True, text=True, timeout=ASK_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return [], str(error)
+    if "not a valid field" in done.stdout + done.stderr:
+        return [], f"NVIDIA's driver is too old: {CUDA} takes {DRIVER} or later: update it"
     if done.returncode:
         return [], (done.stdout + done.stderr).strip() or f"nvidia-smi ended with status {done.returncode}"
     found = read_gpus(done.stdout)
     usable = [gpu for gpu in found if not gpu.unusable]
-    reasons = [gpu.unusable for gpu in found] or ["nvidia-smi lists none with a memory of its own"]
+    reasons = [gpu.unusable for gpu in found] or [
+        "nvidia-smi tells of none how much memory of its own it has"
+    ]
     return usable, "" if usable else "; ".join(reasons)
 
 
@@ -111,8 +118,10 @@ def read_gpus(table: str) -> list[Memory]:
     """
     found = []
     for line in table.splitlines():
-        name, *fields = (field.strip() for field in line.rsplit(",", 5))
+        index, _, rest = line.partition(",")
+        name, *fields = (field.strip() for field in rest.rsplit(",", 5))
         if len(fields) == 5 and all(size.isdigit() for size in fields[1:3]):
             uuid, total, free, capability, driver = fields
-            found.append(Memory("cuda", name, int(total) << 20, int(free) << 20, uuid, capability, driver))
+            sizes = int(total) << 20, int(free) << 20
+            found.append(Memory("cuda", name, *sizes, uuid, index.strip(), capability, driver))
     return sorted(found, key=lambda gpu: -gpu.total)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from lsp_server.engine import supervise
+from lsp_server.engine import runtime, supervise
 from lsp_server.engine.protocol import EngineError, Message, Sampling
 from lsp_server.models import catalog, export_env, gpu_runtime, store
 
 ASK = [Message("user", "Count from one to forty in words, separated by commas.")]
 SHORT = Sampling(max_tokens=24)
-GPU = "NVIDIA Stand-in, GPU-0000, 24576, 24000, 8.6, 580.65.06"
+GPU = "0, NVIDIA Stand-in, GPU-0000, 24576, 24000, 8.6, 580.65.06"
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ def on_a_gpu(
     program.write_text(f"#!/bin/sh\necho '{GPU}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv(runtime.VISIBLE, raising=False)
     folder = store.onnx_dir(catalog.DEFAULT, default_model.precision, "cuda")
     folder.mkdir(parents=True)
     for file in default_model.path.iterdir():

@@ -158,9 +158,10 @@ def test_the_forms_for_cuda_reply_as_pytorch_does_on_a_gpu(exports: Exports, for
     assert_near(exports, theirs, ours)
 
 
-def test_weights_at_half_the_size_are_compared_as_exactly(python: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_at_half_the_size_are_compared_as_exactly(python: Path, family: str, tmp_path: Path) -> None:
     """They are widened for the comparison only, a layer at a time."""
-    exports = run(python, "ds", tmp_path, "--bfloat16")
+    exports = run(python, family, tmp_path, "--bfloat16")
     found = exports.found["fp32-cpu"]
     assert "error" not in found, found
     assert max(found["structure"]["near"], found["structure"]["far"]) < 1e-5

@@ -154,7 +154,8 @@ def main() -> None:
 
     source = work / "source"
     model = tiny(family)
-    if "--bfloat16" in sys.argv:
+    halved = "--bfloat16" in sys.argv
+    if halved:
         save_at_bfloat16(model, source)
     else:
         model.save_pretrained(source)
@@ -165,7 +166,7 @@ def main() -> None:
     broken = "--as-builder-is" in sys.argv
     if broken:
         build.BUILDERS["LlamaForCausalLM"] = build.LlamaModel
-    for precision, device in FORMS if len(sys.argv) == 4 else FORMS[:1]:
+    for precision, device in FORMS[:1] if broken or halved else FORMS:
         folder = work / f"{precision}-{device}"
         folder.mkdir()
         job = {

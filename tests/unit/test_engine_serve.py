@@ -8,26 +8,29 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
 import pytest
 
-from lsp_server.engine import runfile, serve, supervise, wire
+from lsp_server.engine import runfile, runtime, serve, supervise, tuning, wire
 from lsp_server.engine.desk import Desk
 from lsp_server.engine.protocol import ContextTooLong, EngineError, Message, Sampling
 from lsp_server.engine.serve import load_session
 from lsp_server.engine.session import Session, Usage, pending_stop, sample
 from lsp_server.engine.turn import Turn
-from lsp_server.models import byte_products, store
+from lsp_server.models import byte_products, machine, store
+from lsp_server.models.catalog import Device
 
+DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 RUNNING = runfile.Running("m", 1, 1, "token")
 
 
 class Pretender:
     """Says `words`, one every few milliseconds; the prompt's length is the number of messages."""
 
-    device, context = "cpu", 100
+    device, context, note = "cpu", 100, ""
 
     def __init__(self, words: Sequence[str] = ("a", "b", "c"), fails: str | None = None) -> None:
         self.words, self.fails = words, fails
@@ -293,6 +296,47 @@ def test_a_form_that_this_processor_cannot_run_is_refused_with_the_remedy(
         EngineError, match=r"cannot multiply bytes exactly.*model rm oci-ds-1\.3b.*model export"
     ):
         load_session(form, 1024, None)
+
+
+def test_whatever_keeps_a_model_from_being_loaded_is_told_to_who_asks() -> None:
+    def broken() -> Session:
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    async def ask() -> None:
+        desk = Desk(broken)
+        await desk.load()
+        assert desk.state == "failed"
+        with pytest.raises(EngineError, match=r"libgomp\.so\.1"):
+            await desk.session()
+
+    asyncio.run(ask())
+
+
+def test_a_gpu_without_memory_for_the_first_pass_gives_way_to_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = {device: store.Installed("oci-ds-1.3b", "int4", device, tmp_path, 0, {}) for device in DEVICES}
+    memories = {device: machine.Memory(device, f"a {device}", 1, 1) for device in DEVICES}
+
+    def drafts(form: store.Installed, threads: int, gpu: str, make: object) -> int:
+        if gpu:
+            raise RuntimeError("CUDA failure 2: out of memory")
+        return 4
+
+    def session(folder: Path, tokenizer: None, context: int, threads: None, memory: machine.Memory) -> Any:
+        return SimpleNamespace(
+            device=memory.device, shares_buffer=True, threads=2, context=context, note="", new_generator=None
+        )
+
+    monkeypatch.setattr(runtime, "choose", lambda form: runtime.Choice(form, memories["cuda"]))
+    monkeypatch.setattr(runtime, "prepare", lambda choice: None)
+    monkeypatch.setattr(store, "find", lambda model_id, device: forms[device])
+    monkeypatch.setattr(serve, "ChatTokenizer", lambda *arguments: None)
+    monkeypatch.setattr(serve, "Session", session)
+    monkeypatch.setattr(tuning, "drafts", drafts)
+    loaded = load_session(forms["cuda"], 1024, None)
+    assert (loaded.device, loaded.drafts) == ("cpu", 4)
+    assert loaded.note.startswith("oci-ds-1.3b runs on the CPU: out of memory: close other programs")
 
 
 def test_a_second_reply_goes_on_where_the_first_broke_off() -> None:

@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
 from lsp_server.cli import main
-from lsp_server.models import machine, store
-from lsp_server.models.catalog import CATALOG, DEFAULT, Device, entry
-from lsp_server.models.fit import RESERVE, Fit, fit, recommend
+from lsp_server.models import export, machine, store
+from lsp_server.models.catalog import CATALOG, DEFAULT, Device, Precision, entry
+from lsp_server.models.fit import RESERVE, Fit, export_memory, fit, recommend
 
 GB = 1_000_000_000
 
@@ -122,9 +123,9 @@ def test_a_model_of_the_user_s_own_is_not_recommended() -> None:
 
 
 SMI = """\
-NVIDIA GeForce RTX 3060, GPU-11111111-2222-3333-4444-555555555555, 12288, 11800, 8.6, 580.65.06
-NVIDIA H200, GPU-66666666-7777-8888-9999-000000000000, 143771, 143167, 9.0, 580.65.06
-NVIDIA GB10, GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee, [N/A], [N/A], 12.1, 580.65.06
+0, NVIDIA GeForce RTX 3060, GPU-11111111-2222-3333-4444-555555555555, 12288, 11800, 8.6, 580.65.06
+1, NVIDIA H200, GPU-66666666-7777-8888-9999-000000000000, 143771, 143167, 9.0, 580.65.06
+2, NVIDIA GB10, GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee, [N/A], [N/A], 12.1, 580.65.06
 """
 
 
@@ -160,12 +161,16 @@ def main_memory(monkeypatch: pytest.MonkeyPatch, gigabytes: int) -> None:
 def test_a_model_that_cannot_be_exported_here_is_not_recommended(
     bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(bare, "NVIDIA RTX 4090, GPU-1, 24564, 24000, 8.9, 580.65.06\n")
+    program(bare, "0, NVIDIA RTX 4090, GPU-1, 24564, 24000, 8.9, 580.65.06\n")
     main_memory(monkeypatch, 32)
     assert main(["model", "fit"]) == 0
     said = capsys.readouterr().out
     assert "Recommended: oci-sc2-7b at int4" in said
-    assert "can be exported in 32 GB of main memory" in said
+    assert "and can be exported in this machine's main memory" in said
+    assert main(["model", "fit", "--json"]) == 0
+    models = {each["id"]: each for each in json.loads(capsys.readouterr().out)["models"]}
+    assert not models["oci-cl-34b"]["exportable"]
+    assert models["oci-ds-6.7b"]["exportable"]
     # What is exported already can be run.
     folder = store.onnx_dir("oci-cl-34b", "int4", "cuda")
     folder.mkdir(parents=True)
@@ -209,11 +214,23 @@ def test_a_driver_that_does_not_answer_leaves_the_cpu(bare: Path, capsys: pytest
 def test_a_gpu_that_the_runtime_cannot_use_leaves_the_cpu(
     bare: Path, capsys: pytest.CaptureFixture[str], capability: str, driver: str, said: str
 ) -> None:
-    program(bare, f"NVIDIA GeForce, GPU-1, 12288, 11800, {capability}, {driver}\n")
+    program(bare, f"0, NVIDIA GeForce, GPU-1, 12288, 11800, {capability}, {driver}\n")
     assert main(["model", "fit", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["device"] == "cpu"
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "cpu"
+    assert said in found["no_gpu"]
+    assert main(["model", "fit"]) == 0
+    assert capsys.readouterr().out.startswith(f"No GPU is used: NVIDIA GeForce has {said}")
     assert main(["model", "fit", "--device", "cuda"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_driver_that_is_too_old_for_the_question_is_told_to_be(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(bare, 'Field "compute_cap" is not a valid field to query.\n', status=2)
+    assert main(["model", "fit"]) == 0
+    assert "NVIDIA's driver is too old: CUDA 13 takes 580 or later" in capsys.readouterr().out
 
 
 def test_a_given_memory_asks_nothing_of_the_machine(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,3 +242,17 @@ def test_a_given_memory_asks_nothing_of_the_machine(bare: Path, capsys: pytest.C
     assert main(["model", "fit", "--memory", "1"]) == 0
     assert "None has room for 4096 tokens" in capsys.readouterr().out
     assert main(["model", "fit", "--memory", "-1"]) == 2
+
+
+@pytest.mark.parametrize("device", get_args(Device))
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_every_form_that_is_made_by_way_of_pytorch_says_what_memory_it_takes(
+    precision: Precision, device: Device
+) -> None:
+    known = entry("oci-ds-6.7b")
+    try:
+        export._need_form("builder", Path("weights"), False, precision, device)
+    except store.ModelError as error:
+        assert (precision, device) in {("int8", "cpu"), ("int8", "cuda"), ("fp32", "cuda")}, error
+    else:
+        assert export_memory(known, precision, device) > known.weight_bytes("fp16")

@@ -8,9 +8,12 @@ export type Companion = (...args: string[]) => Program;
 /** What `model fit --json` tells, as far as it is used here. */
 interface Fits {
   readonly device: string;
+  /** Why no GPU is used though there is NVIDIA's driver; empty otherwise. */
+  readonly no_gpu: string;
   readonly models: readonly {
     readonly id: string;
     readonly parameters: number;
+    readonly exportable: boolean;
     readonly forms: readonly { readonly precision: string; readonly weights: number; readonly context: number }[];
   }[];
   readonly recommended: { readonly id: string; readonly reason: string } | null;
@@ -29,7 +32,7 @@ export async function selectModel(companion: Companion, cwd: string, log: vscode
   try {
     const fits = JSON.parse(await runProgram(companion("model", "fit", "--json"), { cwd })) as Fits;
     const title = vscode.l10n.t("Models that fit this machine");
-    const chosen = await vscode.window.showQuickPick(choices(fits), { title, matchOnDetail: true });
+    const chosen = await vscode.window.showQuickPick(choices(fits), { title, placeHolder: fits.no_gpu, matchOnDetail: true });
     if (!chosen) {
       return false;
     }
@@ -49,7 +52,9 @@ export async function selectModel(companion: Companion, cwd: string, log: vscode
 }
 
 function choices({ models, recommended }: Fits): Choice[] {
-  const fitting = models.filter(({ forms }) => forms.some(({ context }) => context > 0));
+  const fitting = models.filter(
+    ({ exportable, forms }) => exportable && forms.some(({ context }) => context > 0),
+  );
   const rows = fitting.map(({ id, parameters, forms }) => {
     const least = Math.min(...forms.filter(({ context }) => context > 0).map(({ weights }) => weights));
     const [billions, gigabytes] = [parameters / 1e9, least / 1e9].map((value) => value.toFixed(1));

@@ -88,7 +88,7 @@ def _float32(model: Any, layer_by_layer: bool = False) -> Iterator[None]:
         ExitStack() as hooks,
     ):
         for layer in layers:
-            widening = ExitStack()
+            widening = hooks.enter_context(ExitStack())
 
             def before(module: Any, inputs: Any, widening: ExitStack = widening) -> None:
                 widening.enter_context(_widened(list(module.parameters())))

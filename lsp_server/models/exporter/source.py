@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch  # type: ignore[import-not-found,unused-ignore]
+from safetensors import safe_open  # type: ignore[import-not-found,unused-ignore]
 from transformers import (  # type: ignore[import-not-found,unused-ignore]
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,8 +20,8 @@ def load(source: Path, widened: bool = False) -> tuple[Any, Any]:
 
     Args:
         source: folder with exactly one `.gguf` file, or with `config.json` and safetensors.
-        widened: in float32; otherwise in the numbers of its files, which for these models are half as large. What a
-            GGUF file holds is float32 in any case, once its blocks are undone.
+        widened: in float32; otherwise matrices stay in the numbers of their files, which are mapped and not read, where
+            these all have 16 bits. What a GGUF file holds is float32 in any case, once its blocks are undone.
 
     Raises:
         ValueError: the folder holds several GGUF files.
@@ -34,11 +35,32 @@ def load(source: Path, widened: bool = False) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(str(source), **extra)
     model = AutoModelForCausalLM.from_pretrained(
         str(source),
-        dtype=torch.float32 if widened or ggufs else "auto",
+        dtype=torch.float32 if widened or ggufs else kept_in(source),
         attn_implementation="eager",
         **extra,
     )
+    for weight in model.parameters():
+        if weight.ndim == 1:
+            # Norms and biases, which take no room; the builder computes with Gemma's, and would round the result.
+            weight.data = weight.data.float()
     return model.eval(), tokenizer
+
+
+def kept_in(source: Path) -> Any:
+    """Return what a folder's weights are to be loaded in: the numbers of all its files, of 16 bits; else float32.
+
+    The configuration may say otherwise, and would have them rounded.
+
+    Args:
+        source: holds safetensors, or older files, of which nothing can be told beforehand.
+    """
+    kinds = set()
+    for file in source.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            kinds |= {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118, no mapping
+    return {"BF16": torch.bfloat16, "F16": torch.float16}.get(
+        kinds.pop() if len(kinds) == 1 else "", torch.float32
+    )
 
 
 def stage(model: Any, tokenizer: Any, folder: Path, stop_ids: list[int]) -> None:
