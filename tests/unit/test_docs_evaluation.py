@@ -10,7 +10,7 @@ import pytest
 
 from lsp_server.cli import main
 from lsp_server.models.catalog import CATALOG, ModelEntry
-from lsp_server.models.fit import RESERVE, token_bytes
+from lsp_server.models.fit import RESERVE, export_memory, token_bytes
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 CONTEXT = 8192
@@ -28,7 +28,7 @@ def test_the_table_of_models() -> None:
 def _sizes(entry: ModelEntry) -> list[int]:
     on_gpu = [RESERVE["cuda"] + entry.memory_bytes(precision, CONTEXT) for precision in ("int4", "fp16")]
     on_cpu = RESERVE["cpu"] + entry.weight_bytes("int4") + CONTEXT * token_bytes(entry, "cpu")
-    return [entry.weight_bytes("fp16"), *on_gpu, on_cpu]
+    return [entry.weight_bytes("fp16"), *on_gpu, on_cpu, export_memory(entry, "int4", "cuda")]
 
 
 @pytest.mark.parametrize("model", [entry.id for entry in CATALOG if entry.id.startswith("oci-")])
