@@ -48,7 +48,17 @@ def on_a_gpu(
     program.write_text(f"#!/bin/sh\necho '{GPU}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.delenv(runtime.VISIBLE, raising=False)
+    for name in (
+        runtime.VISIBLE,
+        "ORT_DISABLE_TELEMETRY",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    user = tmp_path / "user"
+    user.mkdir()
+    monkeypatch.setenv("HOME", str(user))
     folder = store.onnx_dir(catalog.DEFAULT, default_model.precision, "cuda")
     folder.mkdir(parents=True)
     for file in default_model.path.iterdir():
@@ -105,3 +115,5 @@ def test_then_the_form_for_the_cpu_is_run_and_it_is_said_why(
     shutil.rmtree(store.onnx_dir(catalog.DEFAULT, default_model.precision, "cuda"))
     assert reply(engine) == on_gpus_runtime
     assert loaded(engine) == {sys.prefix}
+    # Neither has left a device id or a database.
+    assert not list((on_a_gpu.parent / "user").iterdir())
