@@ -21,7 +21,7 @@ EXPORT: dict[tuple[Precision, Device], float] = {
     ("int4", "cuda"): 0.9,
 }
 """Main memory that an export by way of PyTorch takes, in sizes of the float32 weights (1.2, 1.2, 1.36, 0.6, 0.83 measured
-for a model of 1.3 billion parameters): the graph's numbers, for the weights' own files are mapped."""
+for a model of 1.3 billion parameters, the last 0.75 for one of 3): the graph's numbers; the weights' files are mapped."""
 GGUF = 1.3
 """What comes to that for a GGUF file, whose blocks are undone as it is loaded, and whose shared head becomes one of its
 own: 12.7 GB in all were measured for the default model at int4 for CUDA, of 6.2 GB of float32 weights."""
