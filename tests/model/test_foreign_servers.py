@@ -6,17 +6,16 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from servers import free_port, running
 
 from lsp_server.engine.client import EndpointDown, HttpEngine, Refused, StreamBroken
 from lsp_server.engine.protocol import ContextTooLong, EngineError, Message, Sampling
@@ -50,9 +49,7 @@ def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
         weights = export.source_of(store.entry(catalog.DEFAULT))
     except store.ModelError as error:
         pytest.fail(f"{LLAMA_CPP.name} cannot be had: {error}\nTo install it: {INSTALL}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = Foreign(f"http://127.0.0.1:{port}/v1", secrets.token_urlsafe(16), "team/coder")
     options = {"model": weights, "model_alias": server.model, "n_ctx": CONTEXT, "api_key": server.token}
     options |= {"host": "127.0.0.1", "port": port}
@@ -60,29 +57,8 @@ def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     log = tmp_path_factory.mktemp("llama.cpp") / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-    try:
-        _await_answer(server, process, log)
+    with running(command, server.endpoint, log, START_SECONDS):
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_answer(server: Foreign, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.get(f"{server.endpoint}/models", trust_env=False)
-            return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    pytest.fail(f"llama.cpp's server does not answer:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def ask(engine: HttpEngine, messages: list[Message], **sampling: int) -> list[str]:
@@ -149,9 +125,7 @@ def test_a_wrong_path_is_told_with_the_setting_to_correct(llama_cpp: Foreign) ->
 
 
 def test_nothing_there_is_told_with_the_setting_to_correct(llama_cpp: Foreign) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.raises(EndpointDown, match=r"oci\.endpoint"):
         ask(HttpEngine(f"http://127.0.0.1:{port}/v1", llama_cpp.token), COUNT)
 

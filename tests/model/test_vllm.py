@@ -7,10 +7,8 @@ import os
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from servers import free_port, running
 from tokenizers import Tokenizer
 
 from lsp_server.engine.client import HttpEngine, Refused
@@ -74,9 +73,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         [str(python), str(SCRIPT), str(folder)], capture_output=True, text=True, check=False
     )
     assert made.returncode == 0, made.stderr[-3000:]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program, serve, _, *options = documented()
     vllm = shutil.which(os.environ["OCI_TEST_VLLM"])
     assert (program, serve) == ("vllm", "serve")
@@ -88,31 +85,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     token = secrets.token_urlsafe(16)
     env = {**os.environ, "VLLM_API_KEY": token, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     env |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
-    log = folder.parent / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=stream, stderr=stream)
     server = Served(f"http://127.0.0.1:{port}", token, folder, json.loads(made.stdout.splitlines()[-1]))
-    try:
-        _await_answer(server, process, log)
+    with running(command, f"{server.address}/v1", folder.parent / "log", START_SECONDS, ROOT, env):
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_answer(server: Served, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.get(f"{server.address}/v1/models", trust_env=False)
-            return
-        except httpx.TransportError:
-            time.sleep(0.5)
-    pytest.fail(f"vLLM does not answer:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def test_replies_are_pytorchs_token_for_token_past_the_rotary_reach(served: Served) -> None:
