@@ -161,29 +161,17 @@ def _fit(options: argparse.Namespace) -> int:
     else:
         memories, no_gpu = _memories(options.device)
     here, least = memories[0], options.context or LEAST_CONTEXT
-    sizes = {
-        (form.model_id, form.precision): form.weight_bytes
-        for form in store.installed()
-        if form.device == here.device
-    }
+    installed = [form for form in store.installed() if form.device == here.device]
+    sizes = {(form.model_id, form.precision): form.weight_bytes for form in installed}
     fits = [fit(entry, here.total, here.device, sizes) for entry in store.entries()]
     main = machine.memories("cpu")[0].total
-    made = {form.model_id for form in store.installed() if form.device == here.device} | {
-        # A memory that is only asked about may be another machine's.
-        each.entry.id
-        for each in fits
-        if options.memory or exportable(each.entry, here.device, main)
-    }
+    # A memory that is only asked about may be another machine's.
+    exports = {each.entry.id for each in fits if options.memory or exportable(each.entry, here.device, main)}
+    obtainable = exports | {form.model_id for form in installed}
     bytewise = here.device == "cpu" and not options.memory and machine.multiplies_bytes()
-    best = recommend(
-        fits,
-        here.device,
-        least,
-        "int8" if bytewise else "int4",
-        made,
-    )
+    best = recommend(fits, here.device, least, "int8" if bytewise else "int4", obtainable)
     if options.json:
-        print(json.dumps(_fit_record(memories, fits, best, no_gpu, made), indent=2))
+        print(json.dumps(_fit_record(memories, fits, best, no_gpu, obtainable), indent=2))
     else:
         if no_gpu:
             print(f"No GPU is used: {no_gpu}.")
@@ -259,7 +247,7 @@ def _recommended(best: Recommendation | None, device: Device, least: int) -> str
 
 
 def _fit_record(
-    memories: list[Memory], fits: list[Fit], best: Recommendation | None, no_gpu: str, made: set[str]
+    memories: list[Memory], fits: list[Fit], best: Recommendation | None, no_gpu: str, obtainable: set[str]
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -276,7 +264,7 @@ def _fit_record(
                 "id": each.entry.id,
                 "parameters": each.entry.parameters,
                 "token_bytes": each.token_bytes,
-                "exportable": each.entry.id in made,
+                "exportable": each.entry.id in obtainable,
                 "forms": [asdict(form) for form in each.forms],
             }
             for each in fits

@@ -122,7 +122,7 @@ def recommend(
     device: Device,
     least: int = LEAST_CONTEXT,
     precision: Precision = "int4",
-    here: Container[str] | None = None,
+    obtainable: Container[str] | None = None,
 ) -> Recommendation | None:
     """Choose a model: a large one rather than one at many bits.
 
@@ -131,7 +131,7 @@ def recommend(
         device: where it is to run.
         least: tokens that there must be room for.
         precision: what models are best run at there, where it has room; otherwise int4.
-        here: ids of models that this machine has that form of, or can make it of; None: all.
+        obtainable: ids of models that this machine has in a form for that device, or can export to one; None: all.
 
     Returns:
         None if none has that room.
@@ -148,12 +148,11 @@ def recommend(
             "on a CPU speed decides, and a token takes as long as reading all weights",
         )
     reason = f"the largest that leaves room for {least} tokens"
-    if here is not None:
-        made = [each for each in able if each.entry.id in here]
-        if not made:
+    if obtainable is not None:
+        fitting, able = able, [each for each in able if each.entry.id in obtainable]
+        if not able:
             return None
-        if len(made) < len(able):
+        if len(able) < len(fitting):
             reason += " and can be exported in this machine's main memory"
-        able = made
     best = max(able, key=lambda each: each.entry.parameters)
     return Recommendation(best, best.form("int4"), reason)
